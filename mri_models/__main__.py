@@ -1,0 +1,162 @@
+"""The command line: `python -m mri_models analyze | train | export | evaluate | benchmark | info`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mri_models.errors import MriError
+from mri_models.types import DISCLAIMER, Report
+
+CORPUS = Path("../shared/corpus")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did its work, 1 for an MriError, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except MriError as error:
+        print(f"{error.code}: {error.message}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head` closed the pipe: nobody is left to tell
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mri_models", description=__doc__, epilog=DISCLAIMER)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    analyze = commands.add_parser("analyze", help="analyse images; a bad file gives a rejected line, no error")
+    analyze.add_argument("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
+    analyze.add_argument("--json", action="store_true", help="one line of JSON for each file (JSON Lines)")
+    analyze.add_argument("--no-explain", action="store_true", help="skip Integrated Gradients")
+    analyze.add_argument("--out", type=Path, metavar="DIR", help="also write STEM.json and STEM.overlay.png here")
+    _add_weights(analyze)
+    analyze.set_defaults(run=_analyze)
+
+    train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
+    train.add_argument("recipe")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
+    train.add_argument("--no-resume", action="store_true", help="start over even if a checkpoint is there")
+    train.add_argument("--no-export", action="store_true", help="leave weights/ alone")
+    train.set_defaults(run=_train)
+
+    export = commands.add_parser("export", help="calibrate a finished run and write its folder below weights/")
+    export.add_argument("recipe")
+    export.set_defaults(run=_export, set=[])
+
+    evaluate = commands.add_parser("evaluate", help="measure every stage; writes metrics, figures, README tables")
+    evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="figures go here")
+    evaluate.add_argument("--split", default="test", choices=("val", "test"))
+    evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
+    _add_weights(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    for command in (train, export, evaluate):
+        command.add_argument("--data", type=Path, default=CORPUS, help="corpus folder with manifest.csv")
+    for command in (train, export):
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
+        command.add_argument("--weights", type=Path, default=Path("weights"), help="where the model folder is written")
+
+    benchmark = commands.add_parser("benchmark", help="median time of a verdict and of an explanation")
+    benchmark.add_argument("--rounds", type=int, default=15)
+    _add_weights(benchmark)
+    benchmark.set_defaults(run=_benchmark)
+
+    info = commands.add_parser("info", help="which models are loaded, with thresholds and hashes")
+    _add_weights(info)
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--weights", help='folder or "owner/repo@revision"; default MRI_WEIGHTS, else weights/')
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from mri_models.pipeline import Pipeline  # torch loads only for commands that need it
+
+    pipeline = Pipeline.from_pretrained(options.weights)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    for path in _files(options.inputs):
+        report = pipeline(path, explain=not options.no_explain)
+        print(json.dumps(report.to_dict()) if options.json else _summary(report), flush=True)
+        if options.out:
+            _write(report, path, options.out)
+    return 0
+
+
+def _files(inputs: Sequence[Path]) -> Iterator[Path]:
+    """Files as given; a folder stands for its files, sorted, without hidden ones."""
+    for path in inputs:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        else:
+            yield path
+
+
+def _summary(report: Report) -> str:
+    return "\n".join([f"{report.file}: {report.status}", *(f"  {line}" for line in report.findings)])
+
+
+def _write(report: Report, path: Path, folder: Path) -> None:
+    """STEM.json and, when there is an explanation, STEM.overlay.png of the input's size."""
+    (folder / f"{path.stem}.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if report.explanation:
+        from mri_models.explain import overlay
+        from mri_models.intake import read_scan
+
+        overlay(read_scan(path), report.explanation).save(folder / f"{path.stem}.overlay.png")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from mri_models.training.fit import train
+    from mri_models.training.recipe import load_recipe
+
+    train(load_recipe(options.recipe, options.set), options.data, options.runs, resume=not options.no_resume)
+    return 0 if options.no_export else _export(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mri_models.training.export import export
+    from mri_models.training.recipe import load_recipe
+
+    folder = export(load_recipe(options.recipe, options.set), options.data, options.runs, options.weights)
+    print(f"wrote {folder}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from mri_models.evaluation.run import evaluate
+    from mri_models.pipeline import Pipeline
+
+    pipeline = Pipeline.from_pretrained(options.weights)
+    evaluate(pipeline, options.data, options.out, split=options.split, limit=options.limit)
+    return 0
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from mri_models.evaluation.benchmark import benchmark
+    from mri_models.pipeline import Pipeline
+
+    print(json.dumps(benchmark(Pipeline.from_pretrained(options.weights), options.rounds), indent=1))
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from mri_models.pipeline import Pipeline
+
+    for name, model in Pipeline.from_pretrained(options.weights).models.items():
+        accepted = ", ".join(f"{label} >= {t:.2f}" for label, t in model.calibration.thresholds.items())
+        print(f"{name}  {model.spec.size} px  sha256 {model.digest[:12]}  {accepted}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

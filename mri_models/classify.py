@@ -1,0 +1,149 @@
+"""Classifier: a network with its temperature, thresholds and out-of-distribution score. One class serves all stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+from transformers import AutoModelForImageClassification
+
+from mri_models.errors import WeightsError
+from mri_models.hub import verify
+from mri_models.ood import MahalanobisScore
+from mri_models.preprocess import InputSpec, to_tensor
+from mri_models.types import Prediction, Scan
+
+CONFIG_VERSION = 1
+FLOOR = 0.60  # DESIGN.md: no stage ever accepts less
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What validation patients said about a network's scores; lives in config.json under "mri".
+
+    temperature: divides the logits (Guo 2017). thresholds: least accepted confidence by label.
+    ood_threshold: an image whose `ood_score` exceeds it is refused. flip: average an image with its mirror image.
+    attribution_scale: |attribution| drawn at full colour, by method.
+    """
+
+    temperature: float
+    thresholds: Mapping[str, float]
+    ood_threshold: float
+    flip: bool
+    attribution_scale: Mapping[str, float]
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> Calibration:
+        """Check and take the fields of config.json's "mri"; KeyError or ValueError when they can't be used."""
+        thresholds = {label: max(FLOOR, float(t)) for label, t in values["thresholds"].items()}
+        if not values["temperature"] > 0:
+            raise ValueError(f"temperature must be positive, got {values['temperature']}")
+        return cls(
+            temperature=float(values["temperature"]),
+            thresholds=thresholds,
+            ood_threshold=float(values["ood_threshold"]),
+            flip=bool(values["flip"]),
+            attribution_scale=dict(values["attribution_scale"]),
+        )
+
+
+class Classifier:
+    """Scan → Prediction. Thread-safe: nothing changes after construction."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: tuple[str, ...],
+        spec: InputSpec,
+        calibration: Calibration,
+        ood: MahalanobisScore,
+        digest: str,
+    ):
+        self.network = network.eval().requires_grad_(False)
+        self.labels = labels
+        self.spec = spec
+        self.calibration = calibration
+        self.ood = ood
+        self.digest = digest
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Classifier:
+        """Read a model folder: config.json, model.safetensors, ood.safetensors.
+
+        Raises WeightsError when a file is missing, altered, or of a version this package does not know.
+        """
+        digest = verify(folder)
+        try:
+            model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            config, mri = model.config, model.config.mri
+            if mri["version"] != CONFIG_VERSION:
+                raise WeightsError(
+                    "config_version",
+                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
+                    "update the package or pin another revision of the weights.",
+                )
+            spec = InputSpec(
+                mri["input_size"], tuple(config.pretrained_cfg["mean"]), tuple(config.pretrained_cfg["std"])
+            )
+            labels = tuple(config.id2label[i] for i in range(config.num_labels))
+            ood = MahalanobisScore.from_arrays(load_file(folder / "ood.safetensors"))
+            calibration = Calibration.from_config(mri)
+        except (OSError, KeyError, ValueError, AttributeError) as error:
+            raise WeightsError(
+                "bad_model", f"{folder} can't be loaded as a classifier ({error}); fetch or export it again."
+            ) from error
+        network = model.timm_model.to(device, memory_format=torch.channels_last)
+        return cls(network, labels, spec, calibration, ood, digest)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def encode(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, S, S) → logits (B, C) and pooled features (B, D), both float32; half precision on a GPU."""
+        batch = batch.to(self.device, memory_format=torch.channels_last)
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            features = self.network.forward_features(batch)
+            pooled = self.network.forward_head(features, pre_logits=True)
+            logits = self.network.get_classifier()(pooled)
+        return logits.float(), pooled.float()
+
+    @torch.inference_mode()
+    def outputs(self, batch: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(B, 3, S, S) → logits (B, C) and features (B, D), each the mean over an image and its mirror if asked."""
+        logits, pooled = self.encode(batch)
+        if self.calibration.flip:
+            mirrored = self.encode(batch.flip(3))
+            logits, pooled = (logits + mirrored[0]) / 2, (pooled + mirrored[1]) / 2
+        return logits.cpu().numpy(), pooled.cpu().numpy()
+
+    def decide(self, logits: np.ndarray, features: np.ndarray) -> list[Prediction]:
+        """Logits (N, C) and features (N, D) → calibrated predictions."""
+        scaled = logits.astype(np.float64) / self.calibration.temperature
+        shares = np.exp(scaled - scaled.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        distances = self.ood.percentile(self.ood.score(features))
+        return [self._prediction(row, float(share)) for row, share in zip(shares, distances, strict=True)]
+
+    def _prediction(self, probabilities: np.ndarray, ood_score: float) -> Prediction:
+        best = int(probabilities.argmax())
+        label, confidence = self.labels[best], float(probabilities[best])
+        threshold = self.calibration.thresholds[label]
+        return Prediction(
+            label=label,
+            confidence=confidence,
+            threshold=threshold,
+            probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+            ood_score=ood_score,
+            ood_threshold=self.calibration.ood_threshold,
+            accepted=confidence >= threshold and ood_score <= self.calibration.ood_threshold,
+        )
+
+    def __call__(self, scan: Scan) -> Prediction:
+        return self.decide(*self.outputs(to_tensor(scan, self.spec)))[0]

@@ -1,0 +1,163 @@
+"""A single-frame DICOM file -> Scan. Only the elements that shape the picture are ever parsed."""
+
+from __future__ import annotations
+
+import math
+import re
+from io import BytesIO
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.dataset import FileDataset
+from pydicom.encaps import get_frame
+from pydicom.multival import MultiValue
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+    RLELossless,
+)
+
+from mri_models.errors import FileRejected
+from mri_models.pixels import check_pixel_count, stretch, to_grey, to_unit
+from mri_models.types import Scan
+
+# Names, dates and identifiers are not in this list, so they never leave the bytes.
+_KEPT = [
+    *("Modality", "PixelSpacing", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration"),
+    *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
+    *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+]
+# The first element of a data set without preamble: group 2 or 8, then a VR or a short implicit length.
+_BARE_LITTLE = re.compile(rb"[\x02\x08]\x00..([A-Z]{2}|..\x00\x00)", re.DOTALL)
+_BARE_BIG = re.compile(rb"\x00\x08\x00.[A-Z]{2}", re.DOTALL)
+
+
+def is_dicom(data: bytes) -> bool:
+    """With the preamble ("DICM" at byte 128) or, as some archives export, without it."""
+    return data[128:132] == b"DICM" or bool(_BARE_LITTLE.match(data) or _BARE_BIG.match(data))
+
+
+def read_dicom(data: bytes) -> Scan:
+    """Refusals that can be explained are FileRejected; anything else that pydicom raises is the caller's to map."""
+    # pydicom would inflate the whole data set, of any size, before a limit could be checked.
+    if DeflatedExplicitVRLittleEndian.encode() in data:
+        raise _unsupported_compression(DeflatedExplicitVRLittleEndian.name)
+    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=_KEPT)
+    _check_content(dataset)
+    _check_compression(dataset)
+    values = pixel_array(dataset)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        values = apply_color_lut(values, dataset)
+    if values.ndim == 3:
+        pixels, colourfulness = to_grey(to_unit(values))
+    else:
+        pixels, colourfulness = _shown(_rescaled(values, dataset), dataset), 0.0
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        pixels = 1 - pixels
+    return Scan(pixels, _spacing(dataset), _modality(dataset), colourfulness, "dicom")
+
+
+def _check_content(dataset: FileDataset) -> None:
+    if "PixelData" not in dataset:
+        raise FileRejected(
+            "no_pixels",
+            "The DICOM file holds no pixel data: it is a report, a directory or another non-image object, or it was "
+            "cut short. Send the image file of the series.",
+        )
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise FileRejected(
+            "multi_frame",
+            f"The DICOM file holds {frames} frames; this version reads one image at a time and volumes come later. "
+            "Export a single frame.",
+        )
+    check_pixel_count(int(dataset.Columns), int(dataset.Rows))
+
+
+def _check_compression(dataset: FileDataset) -> None:
+    """Refuse what no installed decoder reads, and compressed frames that are not of the size the header states."""
+    if "TransferSyntaxUID" not in dataset.file_meta:  # without a header pydicom guessed the encoding
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return
+    try:
+        decodable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        decodable = False
+    if not decodable or (syntax == JPEGExtended12Bit and dataset.BitsStored != 8):
+        raise _unsupported_compression(syntax.name)
+    if syntax == RLELossless:
+        return  # its decoder stops at the stated size by itself
+    # The codestream has a size of its own, and decoders allocate by that one.
+    frame = BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    with Image.open(frame, formats=("JPEG", "JPEG2000")) as header:
+        if header.size != (dataset.Columns, dataset.Rows):
+            raise ValueError(f"frame of {header.size} in an image of {(dataset.Columns, dataset.Rows)}")
+
+
+def _unsupported_compression(name: str) -> FileRejected:
+    return FileRejected(
+        "unsupported_compression",
+        f"The DICOM file is compressed as {name!r}, which can't be decoded here. "
+        "Export it uncompressed (Explicit VR Little Endian), as PNG or as JPEG.",
+    )
+
+
+def _rescaled(values: np.ndarray, dataset: FileDataset) -> np.ndarray:
+    if dataset.get("ModalityLUTSequence"):
+        return apply_modality_lut(values, dataset)
+    slope = np.float32(dataset.get("RescaleSlope") or 1)
+    return values.astype(np.float32) * slope + np.float32(dataset.get("RescaleIntercept") or 0)
+
+
+def _shown(values: np.ndarray, dataset: FileDataset) -> np.ndarray:
+    """The file's lookup table or first window; percentiles where there is none or it would show nothing."""
+    if dataset.get("VOILUTSequence"):
+        depth = dataset.VOILUTSequence[0].LUTDescriptor[2]
+        table = apply_voi(values.astype(np.int32), dataset).astype(np.float32)
+        return np.minimum(table / (2**depth - 1), 1)
+    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    if centre is None or width is None or not width > 0:
+        return stretch(values)
+    windowed = _windowed(values, centre, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
+    return windowed if np.ptp(windowed) > 0 else stretch(values)
+
+
+def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
+    """PS3.3 C.11.2.1.2 and C.11.2.1.3 onto [0, 1]; a LINEAR window of at most 1 (float data) is taken as exact."""
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -80, 80), dtype=np.float32))
+    if function == "LINEAR" and width > 1:
+        centre, width = centre - 0.5, width - 1
+    return np.interp(values, (centre - width / 2, centre + width / 2), (0, 1)).astype(np.float32)
+
+
+def _first(value: object) -> float | None:
+    value = value[0] if isinstance(value, MultiValue) else value
+    return None if value in (None, "") else float(value)
+
+
+def _spacing(dataset: FileDataset) -> tuple[float, float] | None:
+    value = dataset.get("PixelSpacing")
+    if not isinstance(value, MultiValue) or len(value) != 2:
+        return None
+    row, column = float(value[0]), float(value[1])
+    usable = math.isfinite(row) and math.isfinite(column) and row > 0 and column > 0
+    return (row, column) if usable else None
+
+
+def _modality(dataset: FileDataset) -> str | None:
+    """Only what looks like a modality code: the element can't carry free text any further."""
+    value = str(dataset.get("Modality") or "")
+    return value if re.fullmatch("[A-Z]{2,16}", value) else None

@@ -1,0 +1,49 @@
+"""Everything this package raises on purpose.
+
+MriError                 base: `code` for programs, the message for people (what, got what, what next)
+├── InputError           the caller's image can't be analysed; becomes a rejection, never a traceback
+│   ├── FileRejected     stage "file": not readable, too large, unsupported
+│   └── QualityRejected  stage "quality": readable, but blank, tiny, noise, ...
+├── WeightsError         a model folder or Hub revision is missing, incomplete, altered or of another schema
+├── DataError            a training or evaluation data set does not look as its manifest says
+└── RecipeError          a training recipe has an unknown key or an impossible value
+"""
+
+from __future__ import annotations
+
+
+class MriError(Exception):
+    """Base of all intended errors; `code` is a stable snake_case word."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class InputError(MriError):
+    """An image that is refused before any network sees it."""
+
+    stage = "file"
+
+
+class FileRejected(InputError):
+    """The bytes are not an image that we read: empty, truncated, too large, unsupported."""
+
+
+class QualityRejected(InputError):
+    """The image is readable but holds nothing to analyse: blank, tiny, pure noise."""
+
+    stage = "quality"
+
+
+class WeightsError(MriError):
+    """A model can't be loaded; the message names the folder or revision and the way out."""
+
+
+class DataError(MriError):
+    """A data set on disk contradicts its manifest."""
+
+
+class RecipeError(MriError):
+    """A training recipe can't be used as written."""

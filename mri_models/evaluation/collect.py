@@ -1,0 +1,64 @@
+"""Run one classifier over corpus images exactly as serving would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from mri_models.classify import Classifier
+from mri_models.evaluation.metrics import Outcomes
+from mri_models.intake import read_scan
+from mri_models.preprocess import letterbox, normalise, stretch
+from mri_models.training.corpus import IGNORE, TASKS, Sample
+
+BATCH = 32
+Change = Callable[[np.ndarray, int], np.ndarray]  # (canvas (S, S), index) -> canvas
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """logits (N, C), features (N, D), labels (N,) and the samples they belong to."""
+
+    logits: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray
+    samples: tuple[Sample, ...]
+
+
+def labelled(samples: Sequence[Sample], task: str, split: str) -> list[Sample]:
+    """The samples of a split that have a target for `task`."""
+    return [s for s in samples if s.split == split and s.targets[task] != IGNORE]
+
+
+def collect(classifier: Classifier, samples: Sequence[Sample], task: str, change: Change | None = None) -> Outputs:
+    """Raw outputs on corpus images; `change` alters each canvas (for robustness checks and perturbed calibration)."""
+    logits, features = [], []
+    size = classifier.spec.size
+    for start in tqdm(range(0, len(samples), BATCH), desc=task, leave=False):
+        canvases = [letterbox(stretch(read_scan(s.path).pixels), size) for s in samples[start : start + BATCH]]
+        if change:
+            canvases = [change(canvas, start + i) for i, canvas in enumerate(canvases)]
+        batch = torch.stack([normalise(canvas, classifier.spec) for canvas in canvases])
+        scores, pooled = classifier.outputs(batch)
+        logits.append(scores)
+        features.append(pooled)
+    labels = np.array([s.targets[task] for s in samples])
+    return Outputs(np.concatenate(logits), np.concatenate(features), labels, tuple(samples))
+
+
+def outcomes(classifier: Classifier, outputs: Outputs, task: str) -> Outcomes:
+    """Calibrated answers with their truth, patients and sources."""
+    answers = classifier.decide(outputs.logits, outputs.features)
+    return Outcomes(
+        probabilities=np.array([list(a.probabilities.values()) for a in answers]),
+        labels=outputs.labels,
+        classes=TASKS[task],
+        patients=np.array([s.patient for s in outputs.samples]),
+        sources=np.array([s.source for s in outputs.samples]),
+        accepted=np.array([a.accepted for a in answers]),
+        ood=np.array([a.ood_score for a in answers]),
+    )

@@ -1,0 +1,145 @@
+"""Every stage on a split of the corpus: metrics JSON, figures, and the tables of README and model cards.
+
+Beside each stage's own table stand the questions that matter where it is used: how much of each foreign modality the
+gate lets in, which other body parts pass as supported, how many tumours are called "no tumour" and the reverse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri_models.classify import Classifier
+from mri_models.evaluation import figures
+from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes
+from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
+from mri_models.evaluation.tables import render, update_readme
+from mri_models.pipeline import DIAGNOSIS, Pipeline
+from mri_models.training.corpus import Sample, read_corpus, split_hash
+
+METRICS = Path("weights/metrics.json")
+README = Path("README.md")
+TUMOURS = ("glioma", "meningioma", "pituitary")
+
+
+def evaluate(pipeline: Pipeline, data: Path, out: Path, *, split: str = "test", limit: int | None = None) -> None:
+    """Measure every model of the pipeline; a full test run also rewrites weights/metrics.json and the tables."""
+    samples = read_corpus(data)
+    out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {}
+    for name, classifier in pipeline.models.items():
+        task = name.removeprefix(DIAGNOSIS)
+        chosen = thin(labelled(samples, task, split), limit)
+        outputs = collect(classifier, chosen, task)
+        stage = outcomes(classifier, outputs, task)
+        overall, sources = summarise(stage), by_source(stage)
+        draw(stage, overall, sources, out / name.replace("/", "_"), name)
+        found[name] = {
+            "overall": overall.to_dict(),
+            "sources": {source: m.to_dict() for source, m in sources.items()},
+            "questions": questions(task, stage, outputs),
+        }
+        print(f"{name}: balanced accuracy {overall.balanced_accuracy}, AUROC {overall.auroc}, ECE {overall.ece}")
+    result = {"split": split, "split_hash": split_hash(samples), "models": pipeline.hashes, "stages": found}
+    text = json.dumps(result, indent=1) + "\n"
+    (out / "metrics.json").write_text(text)
+    if split == "test" and limit is None:
+        METRICS.write_text(text)
+        write_tables(result)
+
+
+def thin(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """All samples, or every k-th so that about `limit` remain, spread over sources."""
+    return samples if limit is None or len(samples) <= limit else samples[:: len(samples) // limit + 1]
+
+
+def questions(task: str, stage: Outcomes, outputs: Outputs) -> dict[str, dict[str, float | int]]:
+    """Shares that a single accuracy hides: {question: {"share", "images"}}."""
+    named = {
+        "gate": gate_questions,
+        "body_part": body_part_questions,
+        "brain": brain_questions,
+    }.get(task)
+    masks = named(stage, outputs) if named else {}
+    return {
+        question: {"share": round(float(hit[among].mean()), 4), "images": int(among.sum())}
+        for question, (hit, among) in masks.items()
+        if among.any()
+    }
+
+
+Masks = dict[str, tuple[np.ndarray, np.ndarray]]  # question -> (N,) bool it happened, (N,) bool among these images
+
+
+def gate_questions(stage: Outcomes, outputs: Outputs) -> Masks:
+    let_in = stage.accepted & (stage.predicted == stage.classes.index("mri"))
+    modality = np.array([s.modality for s in outputs.samples])
+    part = np.array([s.body_part for s in outputs.samples])
+    in_scope = (modality == "mri") & np.isin(part, ("brain", "knee", "spine"))
+    return {"brain, knee and spine MRI kept": (let_in, in_scope)} | {
+        f"{name} let in": (let_in, modality == name) for name in sorted(set(modality) - {"mri"})
+    }
+
+
+def body_part_questions(stage: Outcomes, outputs: Outputs) -> Masks:
+    other = stage.classes.index("other")
+    supported = stage.accepted & (stage.predicted != other)
+    part = np.array([s.body_part for s in outputs.samples])
+    masks = {
+        f"{name} accepted as {name}": (
+            supported & (stage.predicted == i),
+            stage.labels == i,
+        )
+        for i, name in enumerate(stage.classes)
+        if i != other
+    }
+    masks["other body parts let in"] = (supported, stage.labels == other)
+    return masks | {f"{name} let in": (supported, part == name) for name in sorted(set(part[stage.labels == other]))}
+
+
+def brain_questions(stage: Outcomes, outputs: Outputs) -> Masks:
+    tumours = [stage.classes.index(name) for name in TUMOURS]
+    healthy = stage.classes.index("no_tumor")
+    is_tumour, called_tumour = np.isin(stage.labels, tumours), np.isin(stage.predicted, tumours)
+    called_healthy = stage.predicted == healthy
+    four = np.isin(stage.labels, [*tumours, healthy])
+    return {
+        "tumours called no tumour": (called_healthy, is_tumour),
+        "tumours called no tumour, accepted": (called_healthy & stage.accepted, is_tumour),
+        "healthy called a tumour": (called_tumour, stage.labels == healthy),
+        "healthy called a tumour, accepted": (called_tumour & stage.accepted, stage.labels == healthy),
+        "coverage on the four main classes": (stage.accepted, four),
+        "right among accepted, four main classes": (stage.correct, four & stage.accepted),
+    }
+
+
+def draw(stage: Outcomes, overall: StageMetrics, sources: Mapping[str, StageMetrics], folder: Path, title: str) -> None:
+    """All figures of one stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.reliability(stage, folder / "reliability.png", title)
+    figures.confusion(overall, folder / "confusion.png", title)
+    figures.roc(stage, folder / "roc.png", title)
+    figures.risk(stage, folder / "risk_coverage.png", title)
+    figures.sources(sources, folder / "sources.png", title)
+
+
+def write_tables(result: Mapping[str, Any]) -> None:
+    """README: all stages; each model card: its own."""
+    update_readme(README, "stages", tables(result["stages"]))
+    for name, stage in result["stages"].items():
+        update_readme(METRICS.parent / name / "README.md", name, tables({name: stage}))
+
+
+def tables(stages: Mapping[str, Any]) -> str:
+    """Metric tables followed by the questions."""
+    rows = [
+        f"| {name} | {question} | {answer['share']:.3f} | {answer['images']} |"
+        for name, stage in stages.items()
+        for question, answer in stage["questions"].items()
+    ]
+    asked = "\n".join(["| stage | question | share | of images |", "|---|---|---:|---:|", *rows])
+    return render(stages) + (f"\n\n### What passes that should not\n\n{asked}" if rows else "")

@@ -1,0 +1,81 @@
+"""The README's tables: rendered from the metrics' JSON, written between markers, and checked in CI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+COLUMNS = {
+    "balanced_accuracy": "balanced accuracy",
+    "patient_balanced_accuracy": "by patient",
+    "auroc": "AUROC",
+    "ece": "ECE",
+    "coverage": "coverage",
+    "accuracy_accepted": "accuracy, accepted",
+}
+NOTE = (
+    "Brackets: 95 % interval over patients (bootstrap); none below 5 patients, and one without width means that no "
+    "patient disagreed. A source of a single class shows that class's recall."
+)
+
+
+def render(metrics: Mapping[str, Any]) -> str:
+    """{stage: {"overall": M, "sources": {source: M}}} -> Markdown, where M is `StageMetrics.to_dict()`."""
+    return "\n\n".join([*(_stage(name, stage) for name, stage in metrics.items()), NOTE])
+
+
+def _stage(name: str, stage: Mapping[str, Any]) -> str:
+    rows = [_row("**all**", stage["overall"]), *(_row(source, m) for source, m in stage["sources"].items())]
+    header = ["source", "images", "patients", *COLUMNS.values()]
+    return f"### {name}\n\n{_table(header, rows)}\n\n{_classes(stage['overall'])}"
+
+
+def _row(source: str, metrics: Mapping[str, Any]) -> list[str]:
+    cells = [_cell(metrics[key]) for key in COLUMNS]
+    if len(metrics["recall"]) == 1:
+        ((label, recall),) = metrics["recall"].items()
+        cells[0] = f"{label} {_cell(recall)}"
+    return [source, str(metrics["images"]), str(metrics["patients"]), *cells]
+
+
+def _classes(metrics: Mapping[str, Any]) -> str:
+    """Recall and confusion of each class: rows are the truth, columns what was predicted, accepted or not."""
+    classes = metrics["classes"]
+    rows = [
+        [label, _cell(metrics["recall"].get(label)), *map(str, counts)]
+        for label, counts in zip(classes, metrics["confusion"], strict=True)
+    ]
+    return _table(["truth", "recall", *(f"→ {label}" for label in classes)], rows)
+
+
+def _cell(estimate: Mapping[str, float | None] | None) -> str:
+    """ "0.953 [0.93, 0.97]", the value alone without interval, a dash for None."""
+    if estimate is None:
+        return "–"
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.2f}, {high:.2f}]"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    alignment = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows))
+
+
+def update_readme(path: Path, name: str, text: str) -> None:
+    """Put `text` between `<!-- results:NAME -->` and `<!-- /results:NAME -->`; the rest of the file stays as it is."""
+    path.write_text(_with_section(path, name, text), encoding="utf-8")
+
+
+def check_readme(path: Path, name: str, text: str) -> bool:
+    """Whether `update_readme` would change nothing."""
+    return path.read_text(encoding="utf-8") == _with_section(path, name, text)
+
+
+def _with_section(path: Path, name: str, text: str) -> str:
+    opening, closing = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
+    before, opened, rest = path.read_text(encoding="utf-8").partition(opening)
+    _, closed, after = rest.partition(closing)
+    if not opened or not closed:
+        raise ValueError(f"{path} has no {opening} followed by {closing}; add both lines where the tables belong")
+    return f"{before}{opening}\n{text.strip()}\n{closing}{after}"

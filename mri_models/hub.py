@@ -1,0 +1,180 @@
+"""A local folder or a pinned Hub revision -> verified files.
+
+Two independent statements guard the weights. The folder's own config.json carries the SHA-256 of model.safetensors
+(`verify`), which catches truncated and damaged files, also offline. Since a config can be altered together with the
+weights, `resolve` also compares each large file of a Hub revision with the SHA-256 that the Hub itself states for it,
+whenever the Hub answers; offline, the cached files have only their config's word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    XetDownloadError,
+)
+from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.utils import OfflineModeIsEnabled, httpx, validate_repo_id
+
+from mri_models.errors import WeightsError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+_BUNDLED = Path(__file__).parent.parent / "weights"
+_WANTED = ["*.json", "*.safetensors", "*.md"]  # an allow-list, so that pickles and code are never even downloaded
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./+-]*")  # no "..": the client uses it as a path inside the cache
+_DOWNLOAD_ERRORS = (httpx.HTTPError, XetDownloadError, OSError, ValueError)  # ValueError: a captive portal's HTML
+
+
+def resolve(source: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that holds the model folders: `source`, else `MRI_WEIGHTS`, else the repository's `weights/`.
+
+    source: a folder, or `owner/repo@revision` with a commit hash or tag. The revision lands in the normal Hugging Face
+    cache and is served from there when the Hub can't be reached. `verify` each model folder before loading it.
+    """
+    source = source or os.environ.get("MRI_WEIGHTS") or _BUNDLED
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if not isinstance(source, str) or source.startswith(("/", ".")):
+        raise WeightsError(
+            "folder_not_found", f"Weights folder {folder} does not exist. Check the path, or give owner/repo@revision."
+        )
+    return _from_hub(*_parse(source))
+
+
+def verify(folder: Path) -> str:
+    """The SHA-256 of the folder's weights, once it equals what its config states under "mri" -> "sha256"."""
+    again = "Restore the folder from where it came, or export the model again."
+    try:
+        stated = json.loads((folder / CONFIG).read_text("utf-8"))["mri"]["sha256"]
+        actual = _sha256(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise WeightsError("missing_file", f"{folder} has no {Path(error.filename).name}. {again}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            "bad_config", f"{folder / CONFIG} is not JSON that states mri.sha256, the hash of {WEIGHTS}. {again}"
+        ) from error
+    if actual != stated:
+        raise WeightsError(
+            "hash_mismatch", f"{folder / WEIGHTS} has SHA-256 {actual}, its config states {stated}. {again}"
+        )
+    return actual
+
+
+def model_folders(root: Path) -> dict[str, Path]:
+    """Every folder below `root` that holds a config.json, by its relative name ("diagnosis/brain"), sorted."""
+    folders = (config.parent for config in root.rglob(CONFIG) if config.parent != root)
+    found = {folder.relative_to(root).as_posix(): folder for folder in folders}
+    if not found:
+        raise WeightsError(
+            "no_models",
+            f"{root} holds no model folder (one with {CONFIG} and {WEIGHTS}). "
+            "Set MRI_WEIGHTS to a folder that does, or to owner/repo@revision.",
+        )
+    return dict(sorted(found.items()))
+
+
+def _parse(source: str) -> tuple[str, str]:
+    """Split `owner/repo@revision`."""
+    repo, at, revision = source.partition("@")
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        repo = ""
+    if "/" not in repo or (at and not _REVISION.fullmatch(revision)):
+        raise WeightsError("bad_source", f"Weights {source!r} are neither an existing folder nor owner/repo@revision.")
+    if not at:
+        raise WeightsError(
+            "unpinned_revision",
+            f"Weights {source!r} are no existing folder, and as a Hub repository they need a pinned revision: "
+            "a repository can change at any time, and so would the answers. "
+            f"Append a commit hash or tag: {repo}@REVISION.",
+        )
+    return repo, revision
+
+
+def _from_hub(repo: str, revision: str) -> Path:
+    """The revision's snapshot in the cache, downloaded where needed and compared with the Hub's own hashes."""
+    fetch = partial(snapshot_download, repo, revision=revision, allow_patterns=_WANTED)
+    try:
+        # Asked first because it takes a timeout: snapshot_download's own API calls wait for ever on a silent Hub.
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        folder = Path(fetch())
+    except RevisionNotFoundError as error:
+        raise _translate(error, repo, revision) from error
+    except _DOWNLOAD_ERRORS as error:
+        try:
+            return Path(fetch(local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise _translate(error, repo, revision) from error
+    _compare(folder, info)
+    return folder
+
+
+def _compare(folder: Path, info: ModelInfo) -> None:
+    """Refuse a snapshot with a large file that differs from the SHA-256 which the Hub states for it."""
+    for sibling in info.siblings or ():
+        path = folder / sibling.rfilename
+        if sibling.lfs and path.is_file() and _sha256(path) != sibling.lfs.sha256:
+            _forget(path)
+            raise WeightsError(
+                "hash_mismatch",
+                f"{sibling.rfilename} of {info.id}@{info.sha} differs from what the Hub states for it: damaged or "
+                "altered on its way. Start again to download it anew; if this repeats, mistrust the network or mirror.",
+            )
+
+
+def _forget(path: Path) -> None:
+    """Drop a bad file from the cache, or the next start without network would trust it."""
+    with suppress(OSError):  # a read-only cache
+        path.resolve().unlink()  # the bytes; `path` is a link to them where the system has links
+        path.unlink(missing_ok=True)
+
+
+def _translate(error: Exception, repo: str, revision: str) -> WeightsError:
+    """What a failed download means for the one who named the revision."""
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error  # the client wraps what went wrong
+    status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+    if isinstance(cause, RevisionNotFoundError):
+        return WeightsError(
+            "revision_not_found", f"{repo} has no revision {revision!r}. Take a commit hash or tag from its history."
+        )
+    if isinstance(cause, RepositoryNotFoundError) and not isinstance(cause, GatedRepoError):
+        return WeightsError(
+            "repo_not_found",
+            f"There is no model repository {repo}, or it is private. Check the name; for a private one, set HF_TOKEN.",
+        )
+    if status in (401, 403):
+        return WeightsError(
+            "unauthorised",
+            f"The Hub does not let you read {repo}. Ask for access on its page, then set HF_TOKEN to a valid token.",
+        )
+    if isinstance(cause, HfHubHTTPError | httpx.TransportError | OfflineModeIsEnabled):
+        reason = f"status {status}" if status else type(cause).__name__
+        return WeightsError(
+            "hub_unreachable",
+            f"{repo}@{revision} is not completely in the cache and the Hub can't be reached ({reason}). "
+            "Check the network and HF_HUB_OFFLINE, or set MRI_WEIGHTS to a local folder.",
+        )
+    return WeightsError(
+        "download_failed", f"Downloading {repo}@{revision} failed ({cause}). Check disk and network, then try again."
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,208 @@
+"""Anything a caller hands in -> Scan, or FileRejected. Content decides, never a name; nothing is stored or logged."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mri_models.dicom import is_dicom, read_dicom
+from mri_models.errors import FileRejected, MriError
+from mri_models.pixels import MAX_PIXELS, check_pixel_count, stretch, to_grey, to_unit
+from mri_models.types import Scan
+
+MAX_BYTES = 5 * 2**20
+READABLE = "PNG, JPEG, TIFF, BMP, GIF, WebP or single-frame DICOM"
+
+_PICTURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+_LOOKALIKES = {
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or an office document",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy file",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"\0\0\0\x0cjP": "a JPEG 2000 picture",
+}
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r"))
+_VOLUMES = {348: (344, (b"n+1\0", b"ni1\0")), 540: (4, (b"n+2\0", b"ni2\0"))}  # NIfTI header size: magic
+
+
+def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image) -> Scan:
+    """Read one 2D image from a path, a file's bytes, an array or a Pillow image.
+
+    Arrays are (H, W), (H, W, 3) or (H, W, 4). uint8, and floats within [0, 1], keep their grey levels; wider integers
+    and other floats, like 16-bit pictures, are stretched between their 0.5th and 99.5th percentile.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        with _refusing("image"):
+            return _from_picture(source)
+    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(Path(source))
+    _check_bytes(data)
+    if is_dicom(data):
+        with _refusing("DICOM file"):
+            return read_dicom(data)
+    kind = _picture_kind(data)
+    with _refusing(f"{kind} picture"), Image.open(BytesIO(data), formats=(kind,)) as picture:
+        return _from_picture(picture)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """The one place where what decoders raise on hostile bytes, of any type, becomes a refusal."""
+    try:
+        yield
+    except MriError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise FileRejected(
+            "too_many_pixels",
+            f"The {what} has far more than the {MAX_PIXELS // 1_000_000} megapixels that are read. Scale it down.",
+        ) from error
+    except Exception as error:
+        raise FileRejected(
+            "corrupt",
+            f"The {what} is damaged, cut short, or of a kind that can't be decoded. Export or download it again.",
+        ) from error
+
+
+def _read_file(path: Path) -> bytes:
+    """At most one byte more than the limit, whatever the file's size."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileRejected("not_a_file", f"{path.name!r} is a folder or a device. Name an image file.")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileRejected("not_found", f"There is no file {path.name!r}. Check the path.") from error
+    except OSError as error:
+        raise FileRejected("unreadable", f"{path.name!r} can't be read ({error.strerror}). Check it.") from error
+
+
+def _check_bytes(data: bytes) -> None:
+    if not data:
+        raise FileRejected("empty", f"The file is empty (0 bytes). Send a {READABLE} image.")
+    if _is_volume(data):
+        raise FileRejected(
+            "volume",
+            "The file is a NIfTI volume; this version reads single images and volumes come later. "
+            "Export a slice as PNG or DICOM.",
+        )
+    if len(data) > MAX_BYTES:
+        raise FileRejected(
+            "too_large", f"The file is larger than {MAX_BYTES >> 20} MB, the limit for an image. Send a smaller one."
+        )
+
+
+def _is_volume(data: bytes) -> bool:
+    """NIfTI-1 or -2 by its header, also inside gzip, of which at most a header's length is inflated."""
+    head = data[:4096]
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 352)
+        except zlib.error:
+            return False
+    for order in ("little", "big"):
+        offset, magics = _VOLUMES.get(int.from_bytes(head[:4], order), (0, ()))
+        if head[offset : offset + 4] in magics:
+            return True
+    return False
+
+
+def _picture_kind(data: bytes) -> str:
+    """Pillow's name of the format that the content starts like."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    for magic, kind in _PICTURES.items():
+        if data.startswith(magic):
+            return kind
+    raise FileRejected("unsupported", f"The content looks like {_lookalike(data)}. Send a {READABLE} image.")
+
+
+def _lookalike(data: bytes) -> str:
+    for magic, name in _LOOKALIKES.items():
+        if data.startswith(magic):
+            return name
+    if data[4:8] == b"ftyp":
+        return "a HEIF picture or a video"
+    head = data[:4096]
+    if len(head.translate(None, _CONTROL)) < len(head):
+        return "no image format that is known here"
+    return "a web page, SVG or XML" if head.lstrip().startswith(b"<") else "plain text"
+
+
+def _from_picture(image: Image.Image) -> Scan:
+    check_pixel_count(*image.size)
+    # MPO is a phone's JPEG whose further frames are previews or depth: the first is the photograph.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise FileRejected(
+            "multi_frame",
+            f"The {image.format} file holds several frames or pages; this version reads one image at a time "
+            "and volumes come later. Export a single frame.",
+        )
+    name = {"MPO": "jpeg", None: "image"}.get(image.format) or image.format.lower()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel
+        return Scan(stretch(np.asarray(image, np.float32)), format=name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    values = np.asarray(image)
+    if values.ndim == 2:
+        return Scan(to_unit(values), format=name)
+    grey, colourfulness = to_grey(values)
+    return Scan(grey, colourfulness=colourfulness, format=name)
+
+
+def _from_array(values: np.ndarray) -> Scan:
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)) or values.size == 0:
+        raise _bad_array(f"of shape {values.shape}")
+    if values.dtype.kind not in "uif":
+        raise _bad_array(f"of type {values.dtype}")
+    check_pixel_count(values.shape[1], values.shape[0])
+    if values.dtype != np.uint8:
+        values = _unit_range(values)
+    if values.ndim == 2:
+        return Scan(to_unit(values) if values.dtype == np.uint8 else np.ascontiguousarray(values))
+    grey, colourfulness = to_grey(values)
+    return Scan(grey, colourfulness=colourfulness)
+
+
+def _unit_range(values: np.ndarray) -> np.ndarray:
+    """Floats within [0, 1] as they are (copied), everything else stretched, all channels alike."""
+    with np.errstate(over="ignore"):
+        converted = values.astype(np.float32)
+    if not np.isfinite(converted).all():
+        raise _bad_array("with values that are not finite in float32")
+    if values.dtype.kind == "f" and converted.min() >= 0 and converted.max() <= 1:
+        return converted
+    return stretch(converted)
+
+
+def _bad_array(got: str) -> FileRejected:
+    return FileRejected(
+        "bad_array",
+        f"An array {got} is not an image. Pass (H, W), (H, W, 3) or (H, W, 4), integer or finite float.",
+    )

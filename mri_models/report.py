@@ -1,0 +1,92 @@
+"""Rules → refusals, findings and text. All wording about results lives here; no rule claims a diagnosis."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mri_models.types import DISCLAIMER, Prediction, Rejection, Report, Scan
+
+PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
+PATTERNS = {
+    "glioma": "a glioma pattern",
+    "meningioma": "a meningioma pattern",
+    "pituitary": "a pituitary tumour pattern",
+    "no_tumor": "no tumour pattern",
+    "other_abnormality": "another abnormality, none of the three tumour patterns",
+    "low": "low disc degeneration (worst disc Pfirrmann 1-3)",
+    "moderate": "moderate disc degeneration (worst disc Pfirrmann 4)",
+    "severe": "severe disc degeneration (worst disc Pfirrmann 5)",
+}
+SUPPORTED = "brain, knee and spine"
+
+
+def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Prediction | None) -> Rejection | None:
+    """Why the way ends after `stage`, or None when the stage accepted the image."""
+    if stage == "gate" and scan.modality not in (None, "MR"):
+        message = f"The DICOM header says modality {scan.modality}, not MR. Only MRI is analysed; send an MR image."
+        return Rejection(stage, "header_modality", message)
+    if prediction is None:
+        name = PARTS[part.label] if part else "this body part"
+        message = f"Unable to determine: no {name} model has passed its bar yet, so no pattern is named."
+        return Rejection(stage, "no_model", message)
+    score = f"{prediction.confidence:.2f}"
+    if stage == "gate" and prediction.label != "mri":
+        return Rejection(stage, "not_mri", f"This does not look like an MRI (score {score}). Send an MR image.")
+    if stage == "body_part" and prediction.label == "other" and prediction.confidence >= prediction.threshold:
+        message = f"This looks like a body part outside {SUPPORTED} (score {score}). Send one of those."
+        return Rejection(stage, "unsupported_body_part", message)
+    if prediction.accepted:
+        return None
+    if prediction.confidence < prediction.threshold:
+        message = (
+            f"Unable to determine: the best score, {_label(prediction)} {score}, is below the {prediction.threshold:.2f} "
+            "that this stage asks for. Try a sharper, uncropped slice without annotations."
+        )
+        return Rejection(stage, "uncertain", message)
+    message = (
+        f"Unable to determine: this image is unlike those that the model knows (farther out than "
+        f"{prediction.ood_score:.1%} of validation images). Its score of {score} would mean nothing."
+    )
+    return Rejection(stage, "unfamiliar", message)
+
+
+def complete(report: Report) -> Report:
+    """The same report with its findings written out."""
+    return dataclasses.replace(report, findings=tuple(_findings(report)))
+
+
+def _findings(report: Report) -> list[str]:
+    lines = []
+    if report.gate and report.gate.accepted and report.gate.label == "mri":
+        lines.append(f"The image looks like an MRI (score {report.gate.confidence:.2f}).")
+    if report.body_part and report.body_part.accepted and report.body_part.label != "other":
+        lines.append(f"It shows the {PARTS[report.body_part.label]} (score {report.body_part.confidence:.2f}).")
+    if report.rejection:
+        lines.append(report.rejection.message)
+    elif report.diagnosis:
+        lines.append(f"It resembles {_label(report.diagnosis)} (class score {report.diagnosis.confidence:.2f}).")
+    return lines
+
+
+def _label(prediction: Prediction) -> str:
+    label = prediction.label
+    return PATTERNS.get(label) or {"mri": "MRI", "not_mri": "not an MRI"}.get(label) or PARTS[label]
+
+
+def markdown(report: Report) -> str:
+    """A report for people: findings, scores of each stage, models used, disclaimer."""
+    head = [f"# MRI analysis of {report.file}", "", *(f"- {line}" for line in report.findings)]
+    rows = [
+        f"| {stage} | {p.label} | {p.confidence:.2f} | {p.threshold:.2f} | {p.ood_score:.2f} | "
+        f"{'yes' if p.accepted else 'no'} |"
+        for stage, p in (("gate", report.gate), ("body part", report.body_part), ("pattern", report.diagnosis))
+        if p
+    ]
+    table = [
+        "",
+        "| stage | answer | score | threshold | unfamiliarity | accepted |",
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
+    models = ["", "Models: " + ", ".join(f"{name} `{digest[:12]}`" for name, digest in report.models.items())]
+    return "\n".join([*head, *(table if rows else []), *(models if report.models else []), "", f"> {DISCLAIMER}", ""])

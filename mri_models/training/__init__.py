@@ -1,0 +1,1 @@
+"""Training: corpus, recipes, augmentation, fitting, calibration, export. Serving never imports this."""

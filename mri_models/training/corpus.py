@@ -1,0 +1,136 @@
+"""The manifest as samples with targets: which image teaches which task, and how often it is drawn."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mri_models.errors import DataError
+from mri_models.preprocess import stretch
+
+# The label spaces, in the order of each network's outputs.
+TASKS: dict[str, tuple[str, ...]] = {
+    "gate": ("mri", "not_mri"),
+    "body_part": ("brain", "knee", "spine", "other"),
+    "brain": ("glioma", "meningioma", "pituitary", "no_tumor", "other_abnormality"),
+    "spine": ("low", "moderate", "severe"),
+}
+IGNORE = -100  # torch's cross-entropy skips it
+LONGEST = 256  # px; images are kept at this size in memory
+_BRAIN = {"other_lesion": "other_abnormality"} | {name: name for name in TASKS["brain"]}
+_SPINE = {f"max_pfirrmann_{grade}": "low" for grade in (1, 2, 3)}
+_SPINE |= {"max_pfirrmann_4": "moderate", "max_pfirrmann_5": "severe"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of the corpus; targets[task] is a class index or IGNORE."""
+
+    path: Path
+    mask: Path | None
+    patient: str
+    source: str
+    split: str
+    modality: str
+    body_part: str
+    targets: dict[str, int]
+    note: str
+
+
+def targets_of(row: dict[str, str]) -> dict[str, int]:
+    """What a manifest row says about each task."""
+    is_mri = row["modality"] == "mri"
+    part = row["body_part"]
+    names = {
+        "gate": "mri" if is_mri else "not_mri",
+        "body_part": (part if part in TASKS["body_part"] else "other") if is_mri else None,
+        "brain": _BRAIN.get(row["label"]) if is_mri and part == "brain" else None,
+        "spine": _SPINE.get(row["label"]) if is_mri and part == "spine" else None,
+    }
+    return {task: classes.index(names[task]) if names[task] else IGNORE for task, classes in TASKS.items()}
+
+
+def read_corpus(data: Path) -> list[Sample]:
+    """All rows of DATA/manifest.csv.
+
+    Raises DataError when the folder or a column is missing.
+    """
+    manifest = data / "manifest.csv"
+    if not manifest.is_file():
+        raise DataError(
+            "no_manifest", f"{data} holds no manifest.csv; give --data a folder laid out like DATA.md says."
+        )
+    with manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if missing := {"path", "modality", "body_part", "label", "patient", "split", "source"} - set(
+        rows[0] if rows else {}
+    ):
+        raise DataError("bad_manifest", f"{manifest} lacks the columns {sorted(missing)}.")
+    return [
+        Sample(
+            path=data / row["path"],
+            mask=data / row["mask"] if row.get("mask") else None,
+            patient=row["patient"],
+            source=row["source"],
+            split=row["split"],
+            modality=row["modality"],
+            body_part=row["body_part"],
+            targets=targets_of(row),
+            note=row.get("note", ""),
+        )
+        for row in rows
+    ]
+
+
+def split_hash(samples: Sequence[Sample]) -> str:
+    """SHA-256 over (patient, split): two runs with the same hash saw the same division of patients."""
+    lines = sorted({f"{sample.patient}\t{sample.split}" for sample in samples})
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def trainable(sample: Sample, leave_out: Sequence[str] = ()) -> bool:
+    """Training rows only, without left-out sources and without slices that resemble other patients' (`sim_`)."""
+    return sample.split == "train" and sample.source not in leave_out and "sim_" not in sample.note
+
+
+def read_pixels(path: Path, longest: int = LONGEST) -> np.ndarray:
+    """(H, W) uint8, percentile-stretched, longest side at most `longest`."""
+    with Image.open(path) as image:
+        grey = image.convert("L")
+    pixels = Image.fromarray((stretch(np.asarray(grey)) * 255).round().astype(np.uint8))
+    pixels.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+    return np.asarray(pixels)
+
+
+def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 0/255 outline on the grid of `shape`."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").resize((shape[1], shape[0]), Image.Resampling.NEAREST))
+
+
+def draw_weights(samples: Sequence[Sample], mix: dict[str, float]) -> np.ndarray:
+    """(N,) probability of drawing each sample: `mix` over tasks, equal over a task's classes, and
+    inside a class by the square root of each source's size (non-MRI counts modality as part of the source)."""
+    weights = np.zeros(len(samples))
+    for task, share in mix.items():
+        cells = [
+            (sample.targets[task], f"{sample.source}/{sample.modality}/{sample.body_part}")
+            if sample.targets[task] != IGNORE
+            else None
+            for sample in samples
+        ]
+        sizes = Counter(cell for cell in cells if cell)
+        roots: Counter[int] = Counter()
+        for (label, _), size in sizes.items():
+            roots[label] += np.sqrt(size)
+        for i, cell in enumerate(cells):
+            if cell:
+                weights[i] += share / len(roots) / roots[cell[0]] / np.sqrt(sizes[cell])
+    return weights / weights.sum()

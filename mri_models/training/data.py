@@ -1,0 +1,83 @@
+"""Samples → augmented tensors, with every image decoded once and kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from mri_models.preprocess import InputSpec, letterbox, normalise
+from mri_models.training.augment import augment, transplant
+from mri_models.training.corpus import IGNORE, TASKS, Sample, read_mask, read_pixels
+from mri_models.training.recipe import Recipe
+
+STRIDE = 32  # of every trunk used here: one lesion cell is 32 input pixels
+HEALTHY = TASKS["brain"].index("no_tumor")
+HISTOGRAM_SHARE = 0.2  # of images that take over another image's grey levels
+
+
+class Images(Dataset):
+    """Items are {"pixel_values" (3, S, S), "labels" (T,), "lesion" (1, S/32, S/32)}; `train` switches augmentation on."""
+
+    def __init__(self, samples: Sequence[Sample], recipe: Recipe, spec: InputSpec, *, train: bool):
+        cv2.setNumThreads(0)  # the loader's processes are the parallelism
+        self.samples, self.recipe, self.spec, self.train = samples, recipe, spec, train
+        self.pixels = [read_pixels(sample.path) for sample in samples]
+        self.masks = [
+            read_mask(sample.mask, pixels.shape) if sample.mask else None
+            for sample, pixels in zip(samples, self.pixels, strict=True)
+        ]
+        brain = [sample.targets["brain"] for sample in samples]
+        self.tumours = [i for i, label in enumerate(brain) if self.masks[i] is not None and label != IGNORE]
+        self.healthy = [i for i, label in enumerate(brain) if label == HEALTHY]
+        self.mri = [i for i, sample in enumerate(samples) if sample.modality == "mri"]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        targets = dict(self.samples[index].targets)
+        image = self.pixels[index].astype(np.float32) / 255
+        if not self.train:
+            canvas, mask = letterbox(image, self.spec.size), None
+        else:
+            rng = np.random.default_rng(int(torch.randint(2**31, ())))
+            mask = self.masks[index]
+            if targets["brain"] == HEALTHY:
+                image, mask, targets["brain"] = self._with_patch(image, rng)
+            other = None
+            if rng.random() < HISTOGRAM_SHARE:
+                other = self.pixels[rng.choice(self.mri)].astype(np.float32) / 255
+            drawn = np.zeros(image.shape, np.uint8) if mask is None else mask
+            canvas, drawn = augment(image, drawn, self.spec.size, rng, other)
+            mask = None if mask is None or targets["brain"] == IGNORE else drawn
+        return {
+            "pixel_values": normalise(canvas, self.spec),
+            "labels": torch.tensor([targets[task] for task in self.recipe.tasks]),
+            "lesion": self._cells(mask),
+        }
+
+    def _with_patch(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+        """A healthy brain, sometimes with a tumour from elsewhere (label and outline change with it), sometimes with
+        a harmless patch blended in the same way, so that the blending itself says nothing."""
+        empty = np.zeros(image.shape, np.uint8)
+        if not self.tumours or rng.random() >= self.recipe.transplant:
+            return image, empty, HEALTHY
+        tumour = rng.choice(self.tumours)
+        with_tumour = rng.random() < 0.6
+        donor = self.pixels[tumour if with_tumour else rng.choice(self.healthy)].astype(np.float32) / 255
+        patched, outline = transplant(image, donor, self.masks[tumour], rng)
+        if with_tumour and outline.any():
+            return patched, outline, self.samples[tumour].targets["brain"]
+        return patched, empty, HEALTHY
+
+    def _cells(self, mask: np.ndarray | None) -> torch.Tensor:
+        """Share of lesion in each feature cell, or -1 where the outline is unknown."""
+        side = self.spec.size // STRIDE
+        if mask is None:
+            return torch.full((1, side, side), -1.0)
+        cells = cv2.resize(mask.astype(np.float32) / 255, (side, side), interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(np.ascontiguousarray(cells))[None]

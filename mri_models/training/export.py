@@ -1,0 +1,191 @@
+"""A finished run → a calibrated folder below weights/ that `AutoModelForImageClassification` loads.
+
+Everything is chosen on validation patients, with the half-precision weights that will be served:
+temperature, out-of-distribution statistics, the least accepted confidence of each label, the overlay's colour scale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+
+from mri_models.classify import CONFIG_VERSION, FLOOR, Calibration, Classifier
+from mri_models.evaluation.calibration import accept_threshold, fit_mahalanobis, fit_temperature
+from mri_models.evaluation.collect import Outputs, collect, labelled
+from mri_models.explain import METHODS, grad_cam, integrated_gradients
+from mri_models.intake import read_scan
+from mri_models.ood import MahalanobisScore
+from mri_models.preprocess import InputSpec
+from mri_models.training.augment import augment
+from mri_models.training.card import write_card
+from mri_models.training.corpus import TASKS, Sample, draw_weights, read_corpus, split_hash, trainable
+from mri_models.training.fit import MEAN, STD, load_run
+from mri_models.training.network import MultiTask
+from mri_models.training.recipe import Recipe
+
+REFERENCE_IMAGES = 1500  # training images whose features describe "familiar"
+SCALE_IMAGES = 24  # validation images that set the overlay's colour scale
+
+
+def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
+    """Calibrate the run of `recipe` and write WEIGHTS/NAME; returns that folder."""
+    folder = weights / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = read_corpus(data)
+    network = load_run(runs, recipe.name)
+    config = write_weights(network, recipe, folder)
+    classifier = uncalibrated(folder, config)
+    mri = calibrate(classifier, recipe, samples)
+    mri |= {
+        "version": CONFIG_VERSION,
+        "input_size": recipe.serve_size,
+        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "split_hash": split_hash(samples),
+        "seed": recipe.seed,
+        "sources": sources_used(samples, recipe),
+    }
+    config.mri = mri
+    config.save_pretrained(folder)
+    save_arrays(classifier.ood.to_arrays(), folder / "ood.safetensors")
+    write_card(folder, recipe, json.loads((folder / "config.json").read_text()))
+    return folder
+
+
+def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> TimmWrapperConfig:
+    """model.safetensors in half precision (norm statistics stay in single) and the config that rebuilds it."""
+    labels = TASKS[recipe.head]
+    cfg = {"input_size": [3, recipe.serve_size, recipe.serve_size], "mean": list(MEAN), "std": list(STD)}
+    config = TimmWrapperConfig(
+        architecture=recipe.network,
+        model_args=dict(recipe.network_args) or None,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
+    )
+    model = TimmWrapperForImageClassification(config)
+    head = network.heads[recipe.head]
+    state = network.trunk.state_dict() | {"classifier.weight": head.weight.data, "classifier.bias": head.bias.data}
+    model.timm_model.load_state_dict(state)
+    halves = {
+        f"timm_model.{key}": (value.half() if value.ndim > 1 else value).contiguous() for key, value in state.items()
+    }
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    config.architectures = ["TimmWrapperForImageClassification"]
+    config.dtype = "float32"
+    config.save_pretrained(folder)
+    return config
+
+
+def uncalibrated(folder: Path, config: TimmWrapperConfig) -> Classifier:
+    """The network as serving will load it, accepting everything."""
+    model = TimmWrapperForImageClassification.from_pretrained(folder, dtype=torch.float32)
+    spec = InputSpec(config.pretrained_cfg["input_size"][1], MEAN, STD)
+    labels = tuple(config.id2label[i] for i in range(config.num_labels))
+    open_door = Calibration(1.0, dict.fromkeys(labels, FLOOR), 1.0, True, dict.fromkeys(METHODS, 1.0))
+    network = model.timm_model.to(memory_format=torch.channels_last)
+    return Classifier(network, labels, spec, open_door, unfitted(network.num_features), digest="")
+
+
+def unfitted(width: int) -> MahalanobisScore:
+    """A distance that calls everything familiar, until the real one is fitted."""
+    one = np.ones((1, 1))
+    far = np.full(2, np.inf)
+    return MahalanobisScore(np.zeros(width), np.zeros((width, 1)), one, one, np.ones(()), far, np.array(False))
+
+
+def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Fit everything on validation patients, set it on `classifier`, and return it for the config."""
+    task = recipe.head
+    validation = collect(classifier, labelled(samples, task, "val"), task)
+    balance = draw_weights(validation.samples, {task: 1.0})
+    temperature = fit_temperature(validation.logits, validation.labels, balance)
+    classifier.ood = familiarity(classifier, recipe, samples, validation)
+    classifier.calibration = Calibration(
+        temperature, dict.fromkeys(classifier.labels, FLOOR), recipe.ood_threshold, True, dict.fromkeys(METHODS, 1.0)
+    )
+    thresholds = label_thresholds(classifier, validation, balance, recipe)
+    scale = attribution_scale(classifier, validation.samples)
+    classifier.calibration = Calibration(temperature, thresholds, recipe.ood_threshold, True, scale)
+    return {
+        "temperature": round(temperature, 4),
+        "thresholds": {label: round(t, 4) for label, t in thresholds.items()},
+        "threshold_rule": f"least confidence >= {FLOOR} with accuracy >= {recipe.accept_accuracy} among the validation "
+        "images given this label, classes and sources balanced",
+        "ood_threshold": recipe.ood_threshold,
+        "flip": True,
+        "attribution_scale": {method: float(f"{value:.4g}") for method, value in scale.items()},
+    }
+
+
+def label_thresholds(
+    classifier: Classifier, validation: Outputs, balance: np.ndarray, recipe: Recipe
+) -> dict[str, float]:
+    """The least accepted confidence of each label."""
+    answers = classifier.decide(validation.logits, validation.features)
+    confidence = np.array([a.confidence for a in answers])
+    predicted = np.array([classifier.labels.index(a.label) for a in answers])
+    thresholds = {}
+    for i, label in enumerate(classifier.labels):
+        chosen = predicted == i
+        thresholds[label] = accept_threshold(
+            confidence[chosen], (validation.labels == i)[chosen], balance[chosen], target=recipe.accept_accuracy
+        )
+    return thresholds
+
+
+def familiarity(
+    classifier: Classifier, recipe: Recipe, samples: Sequence[Sample], validation: Outputs
+) -> MahalanobisScore:
+    """Gaussians around the training features of what the stage may accept, with distances of validation images.
+
+    Half of those validation images are perturbed like training images are: scanners that nobody has sent yet
+    lie farther out than the corpus' own, and must not all be refused.
+    """
+    task = recipe.head
+    wanted = {TASKS[task].index(label) for label in recipe.familiar or TASKS[task]}
+    known = [s for s in samples if trainable(s, recipe.leave_out) and s.targets[task] in wanted]
+    weights = draw_weights(known, {task: 1.0})
+    count = min(REFERENCE_IMAGES, len(known))
+    picks = np.random.default_rng(recipe.seed).choice(len(known), count, replace=False, p=weights)
+    reference = collect(classifier, [known[i] for i in picks], task)
+    groups = reference.labels
+    if recipe.familiar:  # one accepted label: its body parts are the clusters
+        groups = np.unique([f"{s.body_part}" for s in reference.samples], return_inverse=True)[1]
+    inside = [s for s in validation.samples if s.targets[task] in wanted]
+    plain = validation.features[np.isin(validation.labels, list(wanted))]
+    shifted = collect(classifier, inside, task, perturb).features
+    return fit_mahalanobis(reference.features, groups, np.concatenate([plain, shifted]))
+
+
+def perturb(canvas: np.ndarray, index: int) -> np.ndarray:
+    """The training augmentation, seeded by the image's index."""
+    return augment(canvas, np.zeros(canvas.shape, np.uint8), canvas.shape[0], np.random.default_rng(index))[0]
+
+
+def attribution_scale(classifier: Classifier, samples: Sequence[Sample]) -> Mapping[str, float]:
+    """Median over validation images of the 99.5th percentile of |attribution| for the predicted class."""
+    picks = np.random.default_rng(0).choice(len(samples), min(SCALE_IMAGES, len(samples)), replace=False)
+    found: dict[str, list[float]] = {method: [] for method in METHODS}
+    for i in picks:
+        scan = read_scan(samples[i].path)
+        target = classifier(scan).label
+        for method, function in zip(METHODS, (integrated_gradients, grad_cam), strict=True):
+            values = function(classifier, scan, target).values
+            found[method].append(float(np.percentile(np.abs(values), 99.5)))
+    return {method: max(float(np.median(values)), 1e-6) for method, values in found.items()}
+
+
+def sources_used(samples: Sequence[Sample], recipe: Recipe) -> list[str]:
+    """Every source that taught the network, its helper tasks included."""
+    used = [s for s in samples if trainable(s, recipe.leave_out)]
+    weights = draw_weights(used, recipe.mix)
+    return sorted({s.source for s, weight in zip(used, weights, strict=True) if weight > 0})

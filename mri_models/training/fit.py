@@ -1,0 +1,181 @@
+"""Recipe → trained network: `transformers.Trainer` with balanced draws, early stopping, resume and kept curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.special import log_softmax
+from sklearn.metrics import balanced_accuracy_score
+from torch.utils.data import WeightedRandomSampler
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from mri_models.errors import RecipeError
+from mri_models.preprocess import InputSpec
+from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_weights, read_corpus, split_hash, trainable
+from mri_models.training.data import Images
+from mri_models.training.network import MultiTask
+from mri_models.training.recipe import Recipe
+from mri_models.training.starts import grown
+
+MEAN = STD = (0.5, 0.5, 0.5)  # what the EfficientNet-Lite starts were trained with
+VALIDATION_IMAGES = 600  # per validation during the run; calibration uses all of them afterwards
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """Where the run of a recipe keeps checkpoints, curves and its best weights."""
+    return runs / name.replace("/", "_")
+
+
+def load_run(runs: Path, name: str) -> MultiTask:
+    """The best network of a finished run, by recipe name."""
+    folder = run_folder(runs, name)
+    if not (folder / "best.safetensors").is_file():
+        raise RecipeError("no_run", f"{folder} holds no finished run; train {name!r} first.")
+    recipe = Recipe(**json.loads((folder / "recipe.json").read_text()))
+    network = MultiTask(recipe)
+    state = load_file(folder / "best.safetensors")
+    network.load_state_dict({key: value for key, value in state.items() if not key.startswith("imitate.")})
+    return network.eval()
+
+
+def start_network(recipe: Recipe, runs: Path) -> MultiTask:
+    """A network with its recipe's start, teacher and noise."""
+    network = MultiTask(recipe, load_run(runs, recipe.teacher) if recipe.teacher else None)
+    if recipe.start == "grown":
+        state = grown(recipe.network).state_dict()
+    elif recipe.start.startswith("run:"):
+        state = load_run(runs, recipe.start.removeprefix("run:")).trunk.state_dict()
+    elif recipe.start == "scratch":
+        return network
+    else:
+        raise RecipeError("bad_start", f'start must be "scratch", "grown" or "run:NAME", got {recipe.start!r}.')
+    wanted = network.trunk.state_dict()
+    network.trunk.load_state_dict({key: state[key] for key in wanted})
+    with torch.no_grad():
+        for weight in network.trunk.parameters():
+            if weight.ndim > 1:
+                weight.add_(torch.randn_like(weight) * weight.std() * recipe.start_noise)
+    return network
+
+
+class BalancedTrainer(Trainer):
+    """Draws training images by `draws` (N,) instead of once an epoch each."""
+
+    def __init__(self, *args, draws: np.ndarray, count: int, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._draws, self._count = draws, count
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        state_dict = state_dict or self.model.state_dict()
+        packed = {key: value.contiguous() for key, value in state_dict.items()}  # safetensors takes no channels_last
+        super()._save(output_dir, packed)
+
+    def _get_train_sampler(self, *_args) -> WeightedRandomSampler:
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return WeightedRandomSampler(torch.from_numpy(self._draws), self._count, generator=generator)
+
+
+def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]:
+    """Balanced accuracy and class-balanced negative log-likelihood of each task on validation patients."""
+    labels = prediction.label_ids
+    metrics, column = {}, 0
+    for i, task in enumerate(recipe.tasks):
+        width = len(TASKS[task])
+        logits = prediction.predictions[:, column : column + width]
+        column += width
+        known = labels[:, i] != IGNORE
+        if not known.any():
+            continue
+        truth, scores = labels[known, i], log_softmax(logits[known].astype(np.float64), 1)
+        losses = -scores[np.arange(len(truth)), truth]
+        metrics[f"{task}_nll"] = float(np.mean([losses[truth == c].mean() for c in np.unique(truth)]))
+        metrics[f"{task}_balanced_accuracy"] = float(balanced_accuracy_score(truth, scores.argmax(1)))
+    return metrics
+
+
+def validation_subset(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:
+    """A fixed, balanced draw of validation images for the exported task."""
+    chosen = [s for s in samples if s.split == "val" and s.targets[recipe.head] != IGNORE]
+    if len(chosen) <= VALIDATION_IMAGES:
+        return chosen
+    weights = draw_weights(chosen, {recipe.head: 1.0})
+    picks = np.random.default_rng(0).choice(len(chosen), VALIDATION_IMAGES, replace=False, p=weights)
+    return [chosen[i] for i in sorted(picks)]
+
+
+def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
+    steps = max(1, recipe.images // recipe.batch)
+    every = max(1, steps // recipe.evaluations)
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch,
+        per_device_eval_batch_size=32,
+        learning_rate=recipe.lr,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=int(recipe.warmup * steps),
+        weight_decay=recipe.weight_decay,
+        bf16=True,
+        use_cpu=not gpu,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=f"{recipe.head}_nll",
+        greater_is_better=False,
+        logging_steps=20,
+        dataloader_num_workers=8 if gpu else 1,
+        dataloader_prefetch_factor=4,
+        dataloader_persistent_workers=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        seed=recipe.seed,
+    )
+
+
+def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> MultiTask:
+    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+
+    Writes recipe.json, best.safetensors and history.json (loss, learning rate and validation metrics by step, split
+    hash) into RUNS/NAME.
+    """
+    set_seed(recipe.seed)
+    folder = run_folder(runs, recipe.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    samples = read_corpus(data)
+    spec = InputSpec(recipe.size, MEAN, STD)
+    draws = draw_weights([s for s in samples if trainable(s, recipe.leave_out)], recipe.mix)
+    train_samples = [s for s in samples if trainable(s, recipe.leave_out)]
+    drawn = [s for s, weight in zip(train_samples, draws, strict=True) if weight > 0]
+    network = start_network(recipe, runs).to(memory_format=torch.channels_last)
+    if network._teacher:
+        network._teacher[0].to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+    trainer = BalancedTrainer(
+        model=network,
+        args=training_arguments(recipe, folder),
+        train_dataset=Images(drawn, recipe, spec, train=True),
+        eval_dataset=Images(validation_subset(samples, recipe), recipe, spec, train=False),
+        compute_metrics=lambda prediction: head_metrics(recipe, prediction),
+        callbacks=[EarlyStoppingCallback(recipe.patience)],
+        draws=draws[draws > 0],
+        count=recipe.images,
+    )
+    checkpoint = get_last_checkpoint(str(folder)) if resume else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_file(state, folder / "best.safetensors")
+    history = {"split_hash": split_hash(samples), "log": trainer.state.log_history}
+    (folder / "history.json").write_text(json.dumps(history, indent=1))
+    return network.eval()

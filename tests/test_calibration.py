@@ -1,0 +1,154 @@
+"""Temperature, distance and threshold recover what synthetic data were made with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from mri_models.evaluation.calibration import NEVER, accept_threshold, fit_mahalanobis, fit_temperature, risk_coverage
+from mri_models.ood import MahalanobisScore
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+def test_temperature_is_the_one_the_logits_were_scaled_by(generator, true):
+    logits = generator.normal(size=(8000, 4)) * 2
+    labels = np.array([generator.choice(4, p=p) for p in softmax(logits, axis=1)])
+
+    assert fit_temperature(logits * true, labels) == pytest.approx(true, rel=0.07)
+
+
+def test_temperature_follows_the_weights_and_stays_in_bounds(generator):
+    right, wrong = np.tile([[4.0, 0.0]], (100, 1)), np.tile([[4.0, 0.0]], (100, 1))
+    logits, labels = np.concatenate([right, wrong]), np.repeat([0, 1], 100)
+
+    assert fit_temperature(logits, labels, np.repeat([1.0, 0.0], 100)) == pytest.approx(0.25, abs=0.01)
+    assert fit_temperature(logits, labels, np.repeat([0.0, 1.0], 100)) == pytest.approx(10, abs=0.05)
+
+
+def features(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes in 40 dimensions that vary in the first six only."""
+    labels = generator.integers(3, size=n)
+    rows = 0.05 * generator.normal(size=(n, 40)) + 5
+    rows[:, :6] += generator.normal(size=(n, 6)) + 4 * np.eye(6)[labels]
+    return rows.astype(np.float32), labels
+
+
+@pytest.fixture
+def fitted(generator) -> MahalanobisScore:
+    rows, labels = features(generator, 600)
+    return fit_mahalanobis(rows, labels, features(generator, 300)[0], dims=8)
+
+
+def test_unseen_images_of_the_same_kind_spread_evenly(generator, fitted):
+    score = fitted.percentile(fitted.score(features(generator, 500)[0]))
+
+    assert np.quantile(score, [0.25, 0.5, 0.75]) == pytest.approx([0.25, 0.5, 0.75], abs=0.09)
+
+
+@pytest.mark.parametrize("axis", [0, 30])  # inside the main axes, and where training hardly varied
+def test_strangers_lie_beyond_every_validation_image(generator, fitted, axis):
+    rows, _ = features(generator, 50)
+    rows[:, axis] -= 20
+
+    assert (fitted.percentile(fitted.score(rows)) == 1).all()
+
+
+def test_distance_inside_the_axes_is_mahalanobis(generator):
+    rows, labels = features(generator, 5000)
+    fitted = fit_mahalanobis(rows, labels, rows, dims=6, normalised=False)
+    means = np.stack([rows[labels == i].mean(axis=0) for i in range(3)])[:, :6]
+    centred = rows[:, :6] - means[labels]
+    delta = rows[:, None, :6] - means
+    expected = np.einsum("ncd,de,nce->nc", delta, np.linalg.inv(np.cov(centred.T)), delta).min(axis=1)
+
+    inside = fitted.score(rows) ** 2 - 1  # what the axes leave out adds about 1
+
+    assert np.corrcoef(inside, expected)[0, 1] > 0.99
+    assert inside.mean() == pytest.approx(expected.mean() / 6, rel=0.05)
+
+
+def test_score_survives_single_precision(generator, fitted):
+    rows, _ = features(generator, 100)
+    stored = MahalanobisScore.from_arrays({**fitted.to_arrays(), "classifier.weight": rows})
+
+    assert stored.score(rows) == pytest.approx(fitted.score(rows), rel=1e-3)
+    assert bool(stored.normalised)
+
+
+def test_features_of_another_network_are_refused(fitted):
+    with pytest.raises(ValueError, match=r"must be \(N, 40\), got \(2, 41\)"):
+        fitted.score(np.zeros((2, 41)))
+
+
+def test_too_many_axes_are_refused(generator):
+    rows, labels = features(generator, 100)
+    with pytest.raises(ValueError, match="fewer dims"):
+        fit_mahalanobis(rows, labels, rows, dims=40)
+
+
+def test_scoring_imports_numpy_only():
+    heavy = "{'sklearn', 'scipy', 'matplotlib', 'mri_models.evaluation'} & set(sys.modules)"
+    code = f"import sys, mri_models.ood; sys.exit(bool({heavy}))"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_threshold_is_the_smallest_that_reaches_the_target():
+    confidence = np.linspace(0.999, 0.7, 1000)
+    correct = np.ones(1000, bool)
+    correct[500::4] = False  # from the 500th on every fourth is wrong: 3 % of all at about 568
+
+    threshold = accept_threshold(confidence, correct)
+
+    accepted = confidence >= threshold
+    assert correct[accepted].mean() >= 0.97
+    assert correct[confidence >= threshold - 0.005].mean() < 0.97
+    assert accepted.sum() == pytest.approx(568, abs=5)
+
+
+def test_threshold_never_falls_below_the_floor():
+    confidence = np.linspace(0.2, 0.95, 400)
+
+    assert accept_threshold(confidence, np.ones(400, bool)) == 0.60
+
+
+def test_threshold_of_a_model_that_cannot_reach_the_target_accepts_nothing():
+    confidence = np.linspace(0.6, 1, 400)
+
+    assert accept_threshold(confidence, np.arange(400) % 4 > 0) == NEVER > 1
+
+
+def test_a_few_lucky_answers_set_no_threshold():
+    confidence = np.linspace(0.6, 1, 400)
+    correct = (np.arange(400) % 4 > 0) | (confidence > 0.96)  # only the last 40 are all right
+
+    assert accept_threshold(confidence, correct) == NEVER
+    assert accept_threshold(confidence, correct, least=20) < 1
+
+
+def test_weights_move_the_threshold():
+    confidence = np.repeat(np.linspace(0.99, 0.61, 200), 2)
+    correct = np.tile([True, False], 200)  # pairs of equal confidence, one right and one wrong
+    trust_right = np.tile([1.0, 0.01], 200)
+
+    assert accept_threshold(confidence, correct) == NEVER
+    assert accept_threshold(confidence, correct, trust_right) == 0.60
+
+
+def test_risk_coverage_by_hand():
+    curve = risk_coverage(np.array([0.9, 0.7, 0.8, 0.7]), np.array([True, False, True, True]))
+
+    assert curve.thresholds.tolist() == [0.9, 0.8, 0.7]  # both images of 0.7 enter together
+    assert curve.coverage.tolist() == [0.25, 0.5, 1.0]
+    assert curve.risk.tolist() == [0, 0, 0.25]
+    assert curve.effective.tolist() == [1, 2, 4]
+    assert curve.area == pytest.approx(0.125)
