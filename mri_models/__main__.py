@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     benchmark = commands.add_parser("benchmark", help="median time of a verdict and of an explanation")
     benchmark.add_argument("--rounds", type=int, default=15)
+    benchmark.add_argument("--write", action="store_true", help="keep it in weights/benchmark.json and the README")
     _add_weights(benchmark)
     benchmark.set_defaults(run=_benchmark)
 
@@ -142,10 +143,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from mri_models.evaluation.benchmark import benchmark
+    from mri_models.evaluation.benchmark import benchmark, write
     from mri_models.pipeline import Pipeline
 
-    print(json.dumps(benchmark(Pipeline.from_pretrained(options.weights), options.rounds), indent=1))
+    result = benchmark(Pipeline.from_pretrained(options.weights), options.rounds)
+    print(json.dumps(result, indent=1))
+    if options.write:
+        write(result)
     return 0
 
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from mri_models.errors import FileRejected
-from mri_models.pixels import check_pixel_count, stretch, to_grey, to_unit
+from mri_models.pixels import between, check_pixel_count, stretch, to_grey, to_unit
 from mri_models.types import Scan
 
 # Names, dates and identifiers are not in this list, so they never leave the bytes.
@@ -98,7 +98,7 @@ def _check_compression(dataset: FileDataset) -> None:
     if not decodable or (syntax == JPEGExtended12Bit and dataset.BitsStored != 8):
         raise _unsupported_compression(syntax.name)
     if syntax == RLELossless:
-        return  # its decoder stops at the stated size by itself
+        return  # runs expand 64-fold at most, which the limit on the file's bytes keeps in bounds
     # The codestream has a size of its own, and decoders allocate by that one.
     frame = BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1))
     with Image.open(frame, formats=("JPEG", "JPEG2000")) as header:
@@ -140,7 +140,7 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -80, 80), dtype=np.float32))
     if function == "LINEAR" and width > 1:
         centre, width = centre - 0.5, width - 1
-    return np.interp(values, (centre - width / 2, centre + width / 2), (0, 1)).astype(np.float32)
+    return between(values, centre - width / 2, centre + width / 2)
 
 
 def _first(value: object) -> float | None:

@@ -42,6 +42,7 @@ _LOOKALIKES = {
     b"\0\0\0\x0cjP": "a JPEG 2000 picture",
 }
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r"))
+_LARGEST = 1e37  # differences of array values stay finite in float32
 _VOLUMES = {348: (344, (b"n+1\0", b"ni1\0")), 540: (4, (b"n+2\0", b"ni2\0"))}  # NIfTI header size: magic
 
 
@@ -194,8 +195,8 @@ def _unit_range(values: np.ndarray) -> np.ndarray:
     """Floats within [0, 1] as they are (copied), everything else stretched, all channels alike."""
     with np.errstate(over="ignore"):
         converted = values.astype(np.float32)
-    if not np.isfinite(converted).all():
-        raise _bad_array("with values that are not finite in float32")
+    if not (np.abs(converted) < _LARGEST).all():
+        raise _bad_array(f"with NaN, infinite values or values beyond {_LARGEST:g}")
     if values.dtype.kind == "f" and converted.min() >= 0 and converted.max() <= 1:
         return converted
     return stretch(converted)

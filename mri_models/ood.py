@@ -42,7 +42,7 @@ class MahalanobisScore:
                 raise ValueError(f"{name} must be {shape} beside axes ({dims}, {k}), got {getattr(self, name).shape}")
         if self.residual <= 0:
             raise ValueError(f"residual must be positive, got {self.residual}")
-        if self.quantiles.ndim != 1 or len(self.quantiles) < 2 or not (np.diff(self.quantiles) >= 0).all():
+        if self.quantiles.ndim != 1 or len(self.quantiles) < 2 or not (self.quantiles[:-1] <= self.quantiles[1:]).all():
             raise ValueError("quantiles must be (Q,), at least two and ascending")
 
     def score(self, features: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
         return None
     if prediction.confidence < prediction.threshold:
         message = (
-            f"Unable to determine: the best score, {_label(prediction)} {score}, is below the {prediction.threshold:.2f} "
-            "that this stage asks for. Try a sharper, uncropped slice without annotations."
+            f"Unable to determine: the best score, {_label(prediction)} {score}, is below the "
+            f"{prediction.threshold:.2f} that this stage asks for. Try a sharper, uncropped slice without annotations."
         )
         return Rejection(stage, "uncertain", message)
     message = (

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -15,8 +18,26 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from mri_models.evaluation.tables import update_readme
 from mri_models.pipeline import DIAGNOSIS, Pipeline
 from mri_models.types import Prediction, Report
+
+RESULT = Path("weights/benchmark.json")
+README = Path("README.md")
+
+
+def write(result: Mapping[str, Any]) -> None:
+    """Keep a result in weights/benchmark.json and show it in the README."""
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    update_readme(README, "speed", table(result))
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """One row of medians."""
+    medians = result["median_ms"] | {"verdict + explanation": result["verdict_with_explanation_ms"]}
+    cells = (list(medians), ["---:"] * len(medians), [f"{ms:.0f} ms" for ms in medians.values()])
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return f"{rows}\n\nMedians of {result['rounds']} rounds on a 512×512 PNG; {result['machine']}."
 
 
 def benchmark(pipeline: Pipeline, rounds: int = 15) -> dict[str, Any]:
@@ -61,7 +82,7 @@ def _accepted(pipeline: Pipeline, name: str) -> Report:
     return Report("benchmark", body_part=sure, diagnosis=dataclasses.replace(sure, label=label))
 
 
-def _milliseconds(function) -> float:
+def _milliseconds(function: Callable[[], object]) -> float:
     start = perf_counter()
     function()
     return (perf_counter() - start) * 1000

@@ -66,7 +66,7 @@ def reliability(outcomes: Outcomes, path: Path, title: str) -> None:
         axes.plot(x, y, color=COLOURS[0], marker="o", markersize=5, label=f"{len(filled)} bins of equal mass")
         low = max(0.0, min(*x, *y, 0.9) - 0.05)
         axes.set(xlim=(low, 1.01), ylim=(low, 1.01), xlabel="confidence", ylabel="accuracy", aspect="equal")
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
 
 
 def confusion(metrics: StageMetrics, path: Path, title: str) -> None:

@@ -66,8 +66,7 @@ class Outcomes:
 
     def select(self, chosen: np.ndarray) -> Outcomes:
         """The images where `chosen` (N,) bool holds."""
-        rows = ("probabilities", "labels", "patients", "sources", "accepted", "ood")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in rows})
+        return replace(self, **{f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "classes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +137,13 @@ def summarise(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> St
     computed on each draw with the patients' multiplicities as weights. A class without a patient in a draw is left
     out of that draw's means. An interval without width says that no patient disagreed: read it with their number.
     """
-    patients, owner = np.unique(outcomes.patients, return_inverse=True)
-    draws = [_metrics(outcomes, owner, np.ones((1, len(patients))))]  # the first row is the estimate itself
-    if len(patients) >= MIN_PATIENTS:
-        generator = np.random.default_rng(seed)
-        step = max(1, CHUNK // len(owner))
-        for start in range(0, resamples, step):
-            drawn = _multiplicities(generator, min(step, resamples - start), len(patients))
-            draws.append(_metrics(outcomes, owner, drawn))
+    names, owner = np.unique(outcomes.patients, return_inverse=True)
+    patients, step = len(names), max(1, CHUNK // len(owner))
+    draws = [_metrics(outcomes, owner, np.ones((1, patients)))]  # the first row is the estimate itself
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples if patients >= MIN_PATIENTS else 0, step):
+        drawn = _multiplicities(generator, min(step, resamples - start), patients)
+        draws.append(_metrics(outcomes, owner, drawn))
     found = {name: _estimate(np.concatenate([draw[name] for draw in draws])) for name in draws[0]}
     recall = {name: e for name in outcomes.classes if (e := found.pop(f"recall {name}"))}
     if len(recall) == 1:
@@ -154,7 +152,7 @@ def summarise(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> St
     return StageMetrics(
         classes=outcomes.classes,
         images=len(owner),
-        patients=len(patients),
+        patients=patients,
         recall=recall,
         confusion=tuple(map(tuple, counts.tolist())),
         **found,
@@ -185,12 +183,13 @@ def _metrics(outcomes: Outcomes, owner: np.ndarray, by_patient: np.ndarray) -> d
     """Every metric under each row of patient weights (R, P): name -> (R,), NaN where a row can't give it."""
     weights = by_patient[:, owner]  # (R, N)
     total = weights.sum(axis=1)
-    correct, accepted = outcomes.correct, outcomes.accepted
-    truth = np.eye(len(outcomes.classes))[outcomes.labels]  # (N, C)
+    correct, accepted, classes = outcomes.correct, outcomes.accepted, len(outcomes.classes)
+    truth = np.eye(classes)[outcomes.labels]  # (N, C)
     recalls = _recalls(weights, truth, correct)
     bins = np.eye(ECE_BINS)[equal_mass_bins(outcomes.confidence)]
     gaps = weights @ (bins * (correct - outcomes.confidence)[:, None])  # (R, bins)
-    aurocs = [_auroc(weights, p, t) for p, t in zip(outcomes.probabilities.T, truth.T > 0, strict=True)]
+    scored = range(classes == 2, classes)  # two classes mirror each other: one is enough
+    aurocs = [_auroc(weights, outcomes.probabilities[:, i], outcomes.labels == i) for i in scored]
     groups, truth_of_groups, correct_groups = _votes(outcomes, owner)
     return {
         "accuracy": weights @ correct / total,

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from mri_models.classify import Classifier
 from mri_models.evaluation import figures
 from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise

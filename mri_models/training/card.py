@@ -17,7 +17,7 @@ PURPOSE = {
 }
 OUT_OF_SCOPE = {
     "gate": "It does not tell contrast or sequence, and a low score says nothing about an image's quality.",
-    "body_part": "Whole-body, fetal and animal images; it never claims a side, left and right are unreliable in its data.",
+    "body_part": "Whole-body, fetal and animal images; never a side: left and right are unreliable in its data.",
     "diagnosis/brain": "Any decision about a person. Tumour types other than three, children, post-operative brains, "
     "and sequences other than the ones listed were hardly seen.",
     "diagnosis/spine": "Any decision about a person. Axial, coronal, cervical and thoracic images, and single discs.",
@@ -40,7 +40,8 @@ def write_card(folder: Path, recipe: Recipe, config: Mapping[str, Any]) -> None:
     """Write FOLDER/README.md."""
     mri = config["mri"]
     labels = config["label_names"]
-    thresholds = "\n".join(f"| {label} | {mri['thresholds'][label]:.2f} |" for label in labels)
+    least = {label: "never accepted" if t > 1 else f"{t:.2f}" for label, t in mri["thresholds"].items()}
+    thresholds = "\n".join(f"| {label} | {least[label]} |" for label in labels)
     cited = "\n".join(f"- {CITATIONS[source]}" for source in mri["sources"] if source in CITATIONS)
     others = ", ".join(source for source in mri["sources"] if source not in CITATIONS)
     start = {"grown": "initialised from EfficientNet-Lite (ImageNet)", "scratch": "trained from random weights"}.get(
@@ -60,8 +61,8 @@ tags: [mri, medical-imaging, timm]
 {PURPOSE[recipe.name]} {DISCLAIMER}
 
 **Network** `{recipe.network}`, {start}{teacher}; {recipe.images:,} augmented images at {recipe.size} px, served at
-{recipe.serve_size} px. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1], letterboxed, repeated to three
-channels. **Labels** {", ".join(f"`{label}`" for label in labels)}.
+{recipe.serve_size} px. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1], letterboxed, repeated to
+three channels. **Labels** {", ".join(f"`{label}`" for label in labels)}.
 
 **Out of scope** {OUT_OF_SCOPE[recipe.name]}
 

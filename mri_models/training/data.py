@@ -20,7 +20,7 @@ HISTOGRAM_SHARE = 0.2  # of images that take over another image's grey levels
 
 
 class Images(Dataset):
-    """Items are {"pixel_values" (3, S, S), "labels" (T,), "lesion" (1, S/32, S/32)}; `train` switches augmentation on."""
+    """Items: {"pixel_values" (3, S, S), "labels" (T,), "lesion" (1, S/32, S/32)}; `train` switches augmentation on."""
 
     def __init__(self, samples: Sequence[Sample], recipe: Recipe, spec: InputSpec, *, train: bool):
         cv2.setNumThreads(0)  # the loader's processes are the parallelism

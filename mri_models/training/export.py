@@ -33,6 +33,7 @@ from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe
 
 REFERENCE_IMAGES = 1500  # training images whose features describe "familiar"
+LEAST = 20  # effective validation images behind a threshold of a label's own
 SCALE_IMAGES = 24  # validation images that set the overlay's colour scale
 
 
@@ -72,9 +73,9 @@ def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> TimmWrapp
         pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
     )
     model = TimmWrapperForImageClassification(config)
-    head = network.heads[recipe.head]
-    state = network.trunk.state_dict() | {"classifier.weight": head.weight.data, "classifier.bias": head.bias.data}
-    model.timm_model.load_state_dict(state)
+    model.timm_model.load_state_dict(network.trunk.state_dict(), strict=False)  # all but the classifier
+    model.timm_model.get_classifier().load_state_dict(network.heads[recipe.head].state_dict())
+    state = model.timm_model.state_dict()
     halves = {
         f"timm_model.{key}": (value.half() if value.ndim > 1 else value).contiguous() for key, value in state.items()
     }
@@ -119,7 +120,8 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
         "temperature": round(temperature, 4),
         "thresholds": {label: round(t, 4) for label, t in thresholds.items()},
         "threshold_rule": f"least confidence >= {FLOOR} with accuracy >= {recipe.accept_accuracy} among the validation "
-        "images given this label, classes and sources balanced",
+        "images given this label, classes and sources balanced; labels given to fewer than "
+        f"{LEAST} of them use the threshold of all labels together",
         "ood_threshold": recipe.ood_threshold,
         "flip": True,
         "attribution_scale": {method: float(f"{value:.4g}") for method, value in scale.items()},
@@ -129,17 +131,27 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
 def label_thresholds(
     classifier: Classifier, validation: Outputs, balance: np.ndarray, recipe: Recipe
 ) -> dict[str, float]:
-    """The least accepted confidence of each label."""
+    """The least accepted confidence of each label; labels seldom given on validation images use the pooled one."""
     answers = classifier.decide(validation.logits, validation.features)
     confidence = np.array([a.confidence for a in answers])
     predicted = np.array([classifier.labels.index(a.label) for a in answers])
-    thresholds = {}
-    for i, label in enumerate(classifier.labels):
-        chosen = predicted == i
-        thresholds[label] = accept_threshold(
-            confidence[chosen], (validation.labels == i)[chosen], balance[chosen], target=recipe.accept_accuracy
-        )
-    return thresholds
+    correct = predicted == validation.labels
+
+    def threshold(chosen: np.ndarray) -> float:
+        target = recipe.accept_accuracy
+        return accept_threshold(confidence[chosen], correct[chosen], balance[chosen], target=target, least=LEAST)
+
+    pooled = threshold(np.ones(len(predicted), bool))
+    given = [(predicted == i) & (confidence >= FLOOR) for i in range(len(classifier.labels))]
+    return {
+        label: threshold(chosen) if effective_number(balance[chosen]) >= LEAST else pooled
+        for label, chosen in zip(classifier.labels, given, strict=True)
+    }
+
+
+def effective_number(weights: np.ndarray) -> float:
+    """How many equal images these weights are worth (Kish 1965)."""
+    return float(weights.sum() ** 2 / max((weights**2).sum(), 1e-12))
 
 
 def familiarity(
@@ -163,7 +175,8 @@ def familiarity(
     inside = [s for s in validation.samples if s.targets[task] in wanted]
     plain = validation.features[np.isin(validation.labels, list(wanted))]
     shifted = collect(classifier, inside, task, perturb).features
-    return fit_mahalanobis(reference.features, groups, np.concatenate([plain, shifted]))
+    axes = min(64, count // 4)
+    return fit_mahalanobis(reference.features, groups, np.concatenate([plain, shifted]), dims=axes)
 
 
 def perturb(canvas: np.ndarray, index: int) -> np.ndarray:

@@ -49,15 +49,15 @@ def start_network(recipe: Recipe, runs: Path) -> MultiTask:
     """A network with its recipe's start, teacher and noise."""
     network = MultiTask(recipe, load_run(runs, recipe.teacher) if recipe.teacher else None)
     if recipe.start == "grown":
-        state = grown(recipe.network).state_dict()
+        state = {f"trunk.{key}": value for key, value in grown(recipe.network).state_dict().items()}
     elif recipe.start.startswith("run:"):
-        state = load_run(runs, recipe.start.removeprefix("run:")).trunk.state_dict()
+        state = load_run(runs, recipe.start.removeprefix("run:")).state_dict()
     elif recipe.start == "scratch":
         return network
     else:
         raise RecipeError("bad_start", f'start must be "scratch", "grown" or "run:NAME", got {recipe.start!r}.')
-    wanted = network.trunk.state_dict()
-    network.trunk.load_state_dict({key: state[key] for key in wanted})
+    wanted = network.state_dict()
+    network.load_state_dict(wanted | {key: value for key, value in state.items() if key in wanted})
     with torch.no_grad():
         for weight in network.trunk.parameters():
             if weight.ndim > 1:

@@ -1,0 +1,210 @@
+"""The Space: `python app.py`. Layout, events and error mapping; what things look like is in mri_models/page."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from mri_models.errors import MriError
+from mri_models.explain import METHODS, overlay
+from mri_models.page import render
+from mri_models.page.desk import Desk, lay_out
+from mri_models.page.gallery import Example, gallery, load_examples
+from mri_models.page.shown import Shown, explained, look
+from mri_models.page.theme import STYLE_SHEET, ReadingRoom
+from mri_models.page.viewer import OPACITY, view
+from mri_models.pipeline import Pipeline
+
+try:
+    import spaces
+except ImportError:  # only Hugging Face's GPU Spaces have it
+    spaces = None
+
+TITLE = "MRI patterns"
+EXAMPLES = Path(__file__).with_name("examples")
+ABOUT = Path(render.__file__).with_name("about.md")
+MAX_BATCH = 32
+UPLOAD_LIMIT = "10mb"  # above the intake's own 5 MB, whose refusal explains itself; beyond it Gradio answers 413
+ON_MODELS: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}  # one image at a time
+PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
+
+
+def build_app(pipeline: Pipeline, examples: Path = EXAMPLES) -> gr.Blocks:
+    """The page and its named endpoints; start it with `launch`."""
+    known = load_examples(examples)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
+        gr.HTML(render.header(), apply_default_css=False)
+        with gr.Tabs():
+            with gr.Tab("Analyse"):
+                _connect(lay_out(gallery(known, pipeline.read)), pipeline, known)
+            with gr.Tab("Models"):
+                _models_tab(pipeline.cards)
+            with gr.Tab("About"):
+                gr.Markdown(ABOUT.read_text(encoding="utf-8"), elem_classes="mri-prose")
+        gr.HTML(render.footer(), apply_default_css=False)
+        _endpoints(pipeline)
+    return demo.queue(max_size=200)
+
+
+def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
+    """Start the server: own look, /healthz, no analytics, no history. `options` go to Gradio's launch."""
+    settings: dict[str, Any] = {
+        "theme": ReadingRoom(),
+        "css_paths": STYLE_SHEET,
+        "footer_links": [],  # the page has its own
+        "app_kwargs": {"routes": [Route("/healthz", _healthz)]},
+        "max_file_size": UPLOAD_LIMIT,
+        "show_error": True,
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,  # one process, and /healthz is not behind Node
+    }
+    return demo.launch(**settings | options)
+
+
+async def _healthz(_: Request) -> JSONResponse:
+    """The server starts after the models are loaded, so that answering at all means ready."""
+    return JSONResponse({"status": "ok"})
+
+
+def handler(function: Callable) -> Callable:
+    """On a GPU where Hugging Face lends one; an MriError reaches the visitor as its message, without a traceback."""
+
+    @functools.wraps(function)
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MriError as error:
+            raise gr.Error(error.message, print_exception=False) from None
+
+    return spaces.GPU(duration=60)(mapped) if spaces else mapped
+
+
+def _connect(desk: Desk, pipeline: Pipeline, examples: Mapping[str, Example]) -> None:
+    @handler
+    def show_upload(file: str) -> dict[Any, Any]:
+        return _answer(desk, pipeline, look(pipeline, file))
+
+    @handler
+    def show_example(event: gr.EventData) -> dict[Any, Any]:
+        return _answer(desk, pipeline, look(pipeline, examples[event.name].path))
+
+    @handler
+    def show_map(seen: Shown | None, method: str) -> dict[Any, Any]:
+        seen = seen and explained(pipeline, seen, method)
+        if seen is None or seen.report.explanation is None:
+            return {desk.note: gr.skip()}
+        return {
+            desk.shown: seen,
+            desk.view: view(seen.scan, seen.report),
+            desk.note: render.map_note(seen.report.explanation),
+            desk.json: seen.report.to_dict(),
+        }
+
+    kept = (desk.tiles,)
+    answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
+    map_in, map_out = [desk.shown, desk.method], [desk.shown, desk.view, desk.note, desk.json]
+    waiting = {"show_progress": "minimal", "show_progress_on": desk.way}
+    uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
+    chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
+    another = desk.method.input(lambda: render.map_note(None), None, desk.note, show_progress="hidden", **PAGE_ONLY)
+    for event in (uploaded.success, chosen.success, another.success):
+        # An event of its own: a visitor's verdict may wait for another's verdict, never for another's map.
+        event(show_map, map_in, map_out, show_progress="hidden", **ON_MODELS, **PAGE_ONLY)
+
+
+def _answer(desk: Desk, pipeline: Pipeline, seen: Shown) -> dict[Any, Any]:
+    """The verdict at once; the map follows."""
+    explainable = pipeline.explained(seen.report) is not None
+    return {
+        desk.shown: seen,
+        desk.drop: None,  # ready for the next file
+        desk.way: render.way(seen.report),
+        desk.verdict: render.verdict(seen.report),
+        desk.evidence: gr.Row(visible=True),
+        desk.viewer: gr.Column(visible=seen.scan is not None),
+        desk.view: view(seen.scan, seen.report),
+        desk.method: gr.Radio(visible=explainable),
+        desk.note: render.map_note(None) if explainable else render.no_map(),
+        desk.scores: render.scores(seen.report),
+        desk.details: gr.Accordion(visible=True),
+        desk.json: seen.report.to_dict(),
+    }
+
+
+def _models_tab(cards: Mapping[str, str]) -> None:
+    first = next(iter(cards), None)
+    names = [(render.model_name(model), model) for model in cards]
+    choice = gr.Radio(names, value=first, label="Model", elem_id="models")
+    card = gr.Markdown(cards.get(first, "No model is loaded."), elem_id="card", elem_classes="mri-prose")
+    choice.input(cards.get, choice, card, show_progress="hidden", **PAGE_ONLY)
+
+
+def _endpoints(pipeline: Pipeline) -> None:
+    """Named endpoints for gradio_client, curl and MCP; their components stay hidden."""
+
+    @handler
+    def analyze(file: str, explain: bool = False) -> dict[str, Any]:
+        """Analyse one MRI image. A bad image gives a report with status "rejected", not an error.
+
+        Args:
+            file: PNG, JPEG or single-frame DICOM, up to 5 MB.
+            explain: also compute Integrated Gradients and report the completeness gap (slower).
+        """
+        return _report(pipeline, file, explain)
+
+    @handler
+    def analyze_batch(files: list[str]) -> list[dict[str, Any]]:
+        """Analyse up to 32 images; the reports come in the order of the files.
+
+        Args:
+            files: PNG, JPEG or single-frame DICOM, up to 5 MB each.
+        """
+        if len(files or ()) > MAX_BATCH:
+            raise gr.Error(
+                f"{len(files)} files sent, at most {MAX_BATCH} a call: send them in parts.", print_exception=False
+            )
+        return [_report(pipeline, file) for file in files or ()]
+
+    @handler
+    def explain(
+        file: str, method: str = METHODS[0], opacity: float = OPACITY
+    ) -> tuple[Image.Image | None, dict[str, Any]]:
+        """Show where the model looked: an overlay (red speaks for the class, blue against it) and the report.
+
+        Args:
+            file: PNG, JPEG or single-frame DICOM, up to 5 MB.
+            method: integrated_gradients or grad_cam.
+            opacity: strength of the colours, 0 to 1.
+        """
+        seen = explained(pipeline, look(pipeline, file), method)
+        found = seen.report.explanation
+        return found and overlay(seen.scan, found, opacity), seen.report.to_dict()
+
+    with gr.Column(visible=False):
+        file, files = gr.File(label="file"), gr.File(label="files", file_count="multiple")
+        flag, report = gr.Checkbox(False, label="explain"), gr.JSON(label="report")
+        method = gr.Radio(list(METHODS), value=METHODS[0], label="method")
+        opacity, image = gr.Slider(0, 1, OPACITY, label="opacity"), gr.Image(label="overlay", format="png")
+        call = gr.Button()
+    call.click(analyze, [file, flag], report, api_name="analyze", **ON_MODELS)
+    call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_MODELS)
+    call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MODELS)
+
+
+def _report(pipeline: Pipeline, file: str | None, explain: bool = False) -> dict[str, Any]:
+    seen = look(pipeline, file)
+    return (explained(pipeline, seen, METHODS[0]) if explain else seen).report.to_dict()
+
+
+if __name__ == "__main__":
+    launch(build_app(Pipeline.from_pretrained()))

@@ -1,0 +1,1 @@
+"""What the page looks like: HTML from reports, the gallery of examples, theme and style sheet. No events, no models."""

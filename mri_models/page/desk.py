@@ -1,0 +1,73 @@
+"""The Analyse tab's components and where they stand; app.py connects them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gradio as gr
+
+from mri_models.explain import METHODS
+from mri_models.page import render
+from mri_models.page.gallery import SELECT_JS
+from mri_models.page.viewer import VIEW_JS
+
+PLAIN: dict[str, Any] = {"apply_default_css": False}  # page.css alone dresses our HTML
+METHOD_CHOICES = [(render.METHOD_NAMES[method], method) for method in METHODS]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Desk:
+    """The components of the Analyse tab."""
+
+    shown: gr.State
+    drop: gr.File
+    tiles: gr.HTML
+    way: gr.HTML
+    verdict: gr.HTML
+    evidence: gr.Row
+    viewer: gr.Column
+    view: gr.HTML
+    note: gr.HTML
+    method: gr.Radio
+    scores: gr.HTML
+    details: gr.Accordion
+    json: gr.JSON
+
+
+def lay_out(tiles: str) -> Desk:
+    """Rail (drop zone, examples) and reading desk (way, verdict, evidence); `tiles` is the gallery's HTML."""
+    with gr.Row(elem_id="desk"):
+        with gr.Column(scale=4, min_width=300, elem_id="rail"):
+            rail = {
+                "drop": gr.File(label="MRI image: PNG, JPEG or DICOM, up to 5 MB", elem_id="drop", height=170),
+                "tiles": gr.HTML(tiles, js_on_load=SELECT_JS, elem_id="gallery", **PLAIN),
+            }
+        with gr.Column(scale=9, min_width=300, elem_id="reading"):
+            answer = {
+                "way": gr.HTML(render.way(), elem_id="way", **PLAIN),
+                "verdict": gr.HTML(render.invitation(), js_on_load=render.ANNOUNCE_JS, elem_id="verdict", **PLAIN),
+            }
+            with gr.Row(visible=False, elem_id="evidence") as evidence:
+                with gr.Column(min_width=280, visible=False) as viewer:
+                    looked = {
+                        "view": gr.HTML(js_on_load=VIEW_JS, elem_id="view", **PLAIN),
+                        "note": gr.HTML(elem_id="note", **PLAIN),
+                        "method": gr.Radio(METHOD_CHOICES, value=METHODS[0], label="Method", elem_id="method"),
+                    }
+                with gr.Column(min_width=280):
+                    scores = gr.HTML(elem_id="scores", **PLAIN)
+            with gr.Accordion("The same as JSON", open=False, visible=False, elem_id="details") as details:
+                json = gr.JSON(show_label=False)
+    shown = gr.State(time_to_live=600)
+    return Desk(
+        shown=shown,
+        evidence=evidence,
+        viewer=viewer,
+        scores=scores,
+        details=details,
+        json=json,
+        **rail,
+        **answer,
+        **looked,
+    )

@@ -1,0 +1,253 @@
+"""Report → HTML. Pure functions; every string that came from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from mri_models.report import PARTS, PATTERNS
+from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
+
+QUESTIONS = {
+    "file": "Can it be read?",
+    "quality": "Is there anything to see?",
+    "gate": "Is it an MRI at all?",
+    "body_part": "Brain, knee or spine?",
+    "diagnosis": "What does it resemble?",
+}
+STEPS = {"file": "File", "quality": "Quality", "gate": "MRI?", "body_part": "Body part", "diagnosis": "Pattern"}
+MODEL_STAGES = ("gate", "body_part", "diagnosis")
+DOUBTS = ("uncertain", "unfamiliar", "no_model")  # refusals that say "I don't know", not "this is wrong"
+REFUSALS = {
+    "file": "Refused: not a readable image",
+    "quality": "Refused: nothing to analyse in it",
+    "gate": "Refused: not an MRI",
+    "body_part": "Refused: another body part",
+    "diagnosis": "Refused",
+}
+SHORT = {"mri": "MRI", "not_mri": "not an MRI", "other": "other body part", "no_tumor": "no tumour pattern"}
+METHOD_NAMES = {"integrated_gradients": "Integrated Gradients", "grad_cam": "Grad-CAM"}
+_MARKS = {
+    "passed": '<path d="M5 10.5l3.4 3.4L15 6.8"/>',
+    "stopped": '<path d="M6 6l8 8M14 6l-8 8"/>',
+    "unsure": '<path d="M7.4 7.6a2.7 2.7 0 1 1 3.9 2.4c-.9.5-1.3 1-1.3 2"/><path d="M10 14.9v.1"/>',
+    "waiting": '<path d="M10 10v.1"/>',
+}
+# A live region must outlive its content; after a click on a low tile, or on a phone, the answer is out of sight.
+ANNOUNCE_JS = """
+element.setAttribute('aria-live', 'polite');
+watch('value', () => {
+  const way = document.getElementById('way'), { top } = way.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) way.scrollIntoView();
+});
+"""
+_OUTLINE = (  # an axial head, as a placeholder for the image
+    '<svg class="mri-outline" viewBox="0 0 80 96" aria-hidden="true"><ellipse cx="40" cy="48" rx="36" ry="44"/>'
+    '<ellipse cx="40" cy="48" rx="31" ry="39"/><path d="M40 9v22M40 66v21M36 38c-7-4-9 4-4 9s3 9-1 13M44 38c7-4 9 4 4 9'
+    "s-3 9 1 13M20 30c4 3 7 0 9-4M60 30c-4 3-7 0-9-4M15 52c4-1 6 2 8 5M65 52c-4-1-6 2-8 5"
+    'M24 76c2-4 6-4 9-2M56 76c-2-4-6-4-9-2"/></svg>'
+)
+_STATE_WORDS = {"passed": "passed", "stopped": "stopped here", "unsure": "unsure", "waiting": "not reached"}
+
+
+def header() -> str:
+    """Name and one-line promise at the top of the page."""
+    return (
+        '<header class="mri-head"><h1>MRI patterns</h1>'
+        "<p>Drop one MRI image. See what the models see, how sure they are, and when they refuse.</p></header>"
+    )
+
+
+def invitation() -> str:
+    """What stands where the verdict will be."""
+    return (
+        f'<div class="mri-verdict is-idle">{_OUTLINE}<h2>Drop an image, or choose an example</h2>'
+        "<p>It goes through the five checks above. The first one that it does not pass ends the way and says why. "
+        f"No answer is ever forced.</p>{_disclaimer()}</div>"
+    )
+
+
+def footer() -> str:
+    """Last line of the page."""
+    return (
+        '<footer class="mri-foot"><span>For research and teaching only</span>'
+        '<a href="?view=api">Use it from a program</a></footer>'
+    )
+
+
+def way(report: Report | None = None) -> str:
+    """The stages as a path, each with its state as icon and words."""
+    items = "".join(_step(stage, report) for stage in STAGES)
+    return f'<ol class="mri-way" aria-label="Stages of the analysis">{items}</ol>'
+
+
+def verdict(report: Report) -> str:
+    """Headline, reason or next step, timing and disclaimer of one report."""
+    tone = _tone(report)
+    return (
+        f'<div class="mri-verdict is-{tone}" data-status="{report.status}">'
+        f'<p class="mri-kicker">{escape(_subject(report))}<span>{escape(report.file)}</span></p>'
+        f"<h2>{_mark(tone)}{escape(headline(report))}</h2>"
+        f"<p>{_explanation_line(report)}</p>{_timing(report)}{_disclaimer()}</div>"
+    )
+
+
+def headline(report: Report) -> str:
+    """The verdict in plain words."""
+    if report.rejection is None and report.diagnosis:
+        return f"Resembles: {PATTERNS.get(report.diagnosis.label, report.diagnosis.label).removeprefix('a ')}"
+    if report.rejection is None:
+        return "Nothing to add"
+    return "Unable to determine" if report.rejection.code in DOUBTS else REFUSALS[report.rejection.stage]
+
+
+def scores(report: Report) -> str:
+    """Class scores of the deepest stage reached as bars, the earlier stages folded away."""
+    reached = [(stage, getattr(report, stage)) for stage in reversed(MODEL_STAGES)]
+    panels = [_bars(stage, prediction) for stage, prediction in reached if prediction]
+    if not panels:
+        return '<div class="mri-scores"><p class="mri-quiet">No model saw this image, so it has no scores.</p></div>'
+    earlier = f"<details><summary>Earlier stages</summary>{''.join(panels[1:])}</details>" if panels[1:] else ""
+    return f'<div class="mri-scores">{panels[0]}{earlier}</div>'
+
+
+def map_note(attribution: Attribution | None) -> str:
+    """Colour bar and a plain sentence on how far the map adds up."""
+    if attribution is None:
+        return '<div class="mri-map"><p class="mri-quiet mri-busy">Working out where the model looked …</p></div>'
+    target = escape(name_of(attribution.target), quote=True)
+    return (
+        f'<div class="mri-map" data-method="{escape(attribution.method)}">'
+        f'<div class="mri-bar" role="img" aria-label="Colours: blue speaks against {target}, red speaks for it"></div>'
+        f'<p class="mri-ends"><span>speaks against</span><span>for “{target}”</span></p>'
+        f"<p>{escape(_adds_up(attribution))}</p></div>"
+    )
+
+
+def no_map() -> str:
+    """Stands in for the map's note where no stage accepted the image."""
+    return '<div class="mri-map"><p class="mri-quiet">No stage accepted this image: nothing to explain.</p></div>'
+
+
+def _step(stage: str, report: Report | None) -> str:
+    state = _state(stage, report)
+    lines = f"<small>{QUESTIONS[stage]}</small>" if report is None else f"<em>{_STATE_WORDS[state]}</em>"
+    if report and stage in MODEL_STAGES and (prediction := getattr(report, stage)):
+        lines += f"<small>{escape(name_of(prediction.label))} {score(prediction.confidence)}</small>"
+    return f'<li class="is-{state}">{_mark(state)}<span class="mri-step"><b>{STEPS[stage]}</b>{lines}</span></li>'
+
+
+def _state(stage: str, report: Report | None) -> str:
+    """passed, stopped, unsure or waiting."""
+    if report is None:
+        return "waiting"
+    if report.rejection is None:
+        return "passed"
+    here, stop = STAGES.index(stage), STAGES.index(report.rejection.stage)
+    if here == stop:
+        return _tone(report)
+    return "passed" if here < stop else "waiting"
+
+
+def _tone(report: Report) -> str:
+    if report.rejection is None:
+        return "passed"
+    return "unsure" if report.rejection.code in DOUBTS else "stopped"
+
+
+def _subject(report: Report) -> str:
+    """What is known about the image at most: "Brain MRI", "MRI" or "Image"."""
+    part = report.body_part
+    if part and part.accepted and part.label != "other":
+        return f"{PARTS[part.label].capitalize()} MRI"
+    return "MRI" if report.gate and report.gate.accepted and report.gate.label == "mri" else "Image"
+
+
+def _explanation_line(report: Report) -> str:
+    if report.rejection:
+        text = report.rejection.message.removeprefix("Unable to determine: ")
+        return escape(text[:1].upper() + text[1:])
+    if report.diagnosis is None:
+        return ""
+    found = report.diagnosis
+    number, like = score(found.confidence), min(99, round(found.confidence * 100))
+    return (
+        f'Class score <strong class="mri-number">{number}</strong>, accepted from {found.threshold:.2f}. '
+        f"Of validation images that scored like this, about {like} in 100 carried this label."
+    )
+
+
+def model_name(model: str) -> str:
+    """A model's folder in words: "diagnosis/brain" is "Brain patterns"."""
+    stage, _, part = model.partition("/")
+    return (
+        f"{part.capitalize()} patterns"
+        if part
+        else {"gate": "MRI or not"}.get(stage, stage.replace("_", " ").capitalize())
+    )
+
+
+def name_of(label: str) -> str:
+    """A class label in words."""
+    return SHORT.get(label, label.replace("_", " "))
+
+
+def score(value: float) -> str:
+    """Two digits, without rounding up to a certainty that no model has."""
+    return ">0.99" if value > 0.99 else f"{value:.2f}"
+
+
+def _bars(stage: str, prediction: Prediction) -> str:
+    rows = "".join(_rows(prediction))
+    return (
+        f'<section><h3>{STEPS[stage].rstrip("?")}: class scores</h3><ul class="mri-bars">{rows}</ul>'
+        f'<p class="mri-quiet"><i class="mri-tick" aria-hidden="true"></i>accepted from {prediction.threshold:.2f}</p>'
+        f"<p>{escape(familiarity(prediction))}</p></section>"
+    )
+
+
+def _rows(prediction: Prediction) -> Iterator[str]:
+    """One bar a class, largest first; the threshold is that of the winning class, so only its bar carries the line."""
+    for label, share in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
+        best = label == prediction.label
+        line = f'<i class="mri-tick" style="left:{prediction.threshold:.1%}"></i>' if best else ""
+        yield (
+            f'<li class="{"is-best" if best else ""}"><span>{escape(name_of(label))}</span>'
+            f'<span class="mri-track" aria-hidden="true"><i style="width:{share:.1%}"></i>{line}</span>'
+            f"<b>{score(share)}</b></li>"
+        )
+
+
+def familiarity(prediction: Prediction) -> str:
+    """The out-of-distribution score in words."""
+    nearer = f"{prediction.ood_score:.0%} of validation images lie nearer to the training images"
+    if prediction.ood_score > prediction.ood_threshold:
+        return f"Unlike anything the model was trained on: {nearer}."
+    if prediction.ood_score > 0.8:
+        return f"Somewhat unusual for this model: {nearer}."
+    return f"Familiar to this model: {nearer}."
+
+
+def _adds_up(attribution: Attribution) -> str:
+    gap = attribution.completeness_gap
+    if gap is None:
+        return "Grad-CAM shows coarse regions and only evidence for the class; it has no check of completeness."
+    if gap <= 0.05:
+        return f"The map adds up: it accounts for the score to within {gap:.1%} (completeness gap)."
+    return f"Read with care: the map misses the score by {gap:.0%} (completeness gap, good below 5%)."
+
+
+def _timing(report: Report) -> str:
+    if not report.timing_ms:
+        return ""
+    parts = [f"{STEPS.get(stage, stage).rstrip('?')} {ms:.0f} ms" for stage, ms in report.timing_ms.items()]
+    total = sum(report.timing_ms.values())
+    return f'<p class="mri-quiet mri-timing">{total:.0f} ms in all: {escape(", ".join(parts))}</p>'
+
+
+def _disclaimer() -> str:
+    return f'<p class="mri-disclaimer">{escape(DISCLAIMER)}</p>'
+
+
+def _mark(state: str) -> str:
+    return f'<svg class="mri-mark" viewBox="0 0 20 20" aria-hidden="true">{_MARKS[state]}</svg>'

@@ -1,0 +1,115 @@
+"""The way of the data with the real networks: JSON contract, refusals, explanations."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import EXAMPLES
+
+from mri_models import InputError, Pipeline, Scan, WeightsError
+from mri_models.errors import FileRejected
+from mri_models.explain import METHODS, overlay
+from mri_models.types import DISCLAIMER
+
+pytestmark = pytest.mark.weights
+BRAIN = EXAMPLES / "01_brain_t1_axial.png"
+KEYS = [
+    *("file", "schema", "status", "rejection", "gate", "body_part", "diagnosis", "anomaly", "localization"),
+    *("explanation", "findings", "timing_ms", "models", "disclaimer"),
+]
+
+
+def test_report_keeps_the_json_contract(pipeline):
+    data = pipeline(BRAIN, explain=False).to_dict()
+
+    assert list(data) == KEYS
+    assert json.loads(json.dumps(data)) == data
+    assert data["schema"] == "1.0"
+    assert data["file"] == BRAIN.name
+    assert data["disclaimer"] == DISCLAIMER
+    assert set(data["gate"]) >= {"label", "confidence", "threshold", "probabilities", "ood_score", "accepted"}
+
+
+def test_same_image_gives_the_same_answer_from_path_bytes_and_array(pipeline):
+    scan = pipeline.read(BRAIN)
+
+    answers = [pipeline(source, name="x", explain=False) for source in (BRAIN, BRAIN.read_bytes(), scan.pixels.copy())]
+
+    assert len({answer.gate.confidence for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "stage"),
+    [(b"", "file"), (b"not an image", "file"), (BRAIN.read_bytes()[:900], "file"), (np.zeros((200, 200)), "quality")],
+    ids=["empty", "text", "truncated", "blank"],
+)
+def test_bad_input_is_a_rejection_never_an_exception(pipeline, data, stage):
+    report = pipeline(data)
+
+    assert report.status == "rejected"
+    assert report.rejection.stage == stage
+    assert report.findings == (report.rejection.message,)
+
+
+def test_read_raises_what_refuse_reports(pipeline):
+    with pytest.raises(InputError) as caught:
+        pipeline.read(b"")
+
+    assert pipeline.refuse(caught.value, "x").rejection.code == caught.value.code
+
+
+def test_dicom_header_of_another_modality_is_refused(pipeline):
+    scan = pipeline.read(BRAIN)
+
+    report = pipeline.verdict(Scan(scan.pixels, modality="CT"))
+
+    assert (report.rejection.stage, report.rejection.code) == ("gate", "header_modality")
+
+
+def test_accepted_never_means_less_than_sixty_percent(pipeline):
+    for model in pipeline.models.values():
+        assert min(model.calibration.thresholds.values()) >= 0.60
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explanation_lies_on_the_scan(pipeline, method):
+    scan = pipeline.read(BRAIN)
+    report = pipeline.verdict(scan)
+
+    attribution = pipeline.explain(scan, report, method)
+
+    assert attribution.values.shape == scan.shape
+    assert np.abs(attribution.values).max() > 0
+    assert overlay(scan, attribution).size == scan.shape[::-1]
+
+
+def test_integrated_gradients_are_complete(pipeline):
+    scan = pipeline.read(BRAIN)
+
+    attribution = pipeline.explain(scan, pipeline.verdict(scan))
+
+    assert attribution.completeness_gap < 0.1
+
+
+def test_nothing_is_explained_when_nothing_was_accepted(pipeline):
+    refused = pipeline.refuse(FileRejected("empty", "The file is empty."), "x")
+
+    assert pipeline.explained(refused) is None
+    with pytest.raises(ValueError, match="no stage accepted"):
+        pipeline.explain(pipeline.read(BRAIN), refused)
+
+
+def test_markdown_carries_findings_and_disclaimer(pipeline):
+    report = pipeline(BRAIN, explain=False)
+
+    text = report.to_markdown()
+
+    assert all(finding in text for finding in report.findings)
+    assert DISCLAIMER in text
+
+
+def test_a_pipeline_without_gate_is_refused():
+    with pytest.raises(WeightsError, match="body_part"):
+        Pipeline({})

@@ -1,0 +1,93 @@
+"""The README tells the truth: its samples run, its tables are the JSON's, its front matter fits the requirements."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from conftest import ROOT
+from fakes import served
+
+from mri_models.evaluation import benchmark
+from mri_models.evaluation.run import tables
+from mri_models.evaluation.tables import check_readme
+from mri_models.hub import model_folders, verify
+
+README = ROOT / "README.md"
+WEIGHTS = ROOT / "weights"
+
+
+def sample(name: str) -> str:
+    text = README.read_text(encoding="utf-8")
+    return re.search(rf"<!-- sample:{name} -->\n```\w+\n(.*?)```", text, re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module")
+def address(pipeline) -> Iterator[str]:
+    with served(pipeline) as url:
+        yield url
+
+
+@pytest.fixture
+def metrics() -> dict:
+    return json.loads((WEIGHTS / "metrics.json").read_text(encoding="utf-8"))
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=240).stdout
+
+
+@pytest.mark.weights
+def test_python_sample():
+    assert "looks like an MRI" in run(sys.executable, "-c", sample("python"))
+
+
+@pytest.mark.weights
+def test_command_line_sample():
+    lines = run("bash", "-c", sample("cli").replace("python ", f"{sys.executable} ", 1)).splitlines()
+    reports = [json.loads(line) for line in lines]
+    assert [r["file"] for r in reports] == ["01_brain_t1_axial.png", "15_photo.jpg"]
+    assert reports[1]["status"] == "rejected"
+    assert next(iter(reports[0])) == "file"
+
+
+@pytest.mark.weights
+def test_client_sample(address):
+    code = sample("client").replace("http://127.0.0.1:7860", address)
+    assert "brain" in run(sys.executable, "-c", code)
+
+
+@pytest.mark.weights
+def test_curl_sample(address):
+    answer = run("bash", "-c", sample("curl").replace("http://127.0.0.1:7860", address))
+    assert "event: complete" in answer
+    assert '"schema"' in answer
+
+
+def test_tables_are_the_metrics(metrics):
+    assert check_readme(README, "stages", tables(metrics["stages"]))
+    assert check_readme(README, "speed", benchmark.table(json.loads((WEIGHTS / "benchmark.json").read_text())))
+
+
+def test_cards_show_the_same_metrics(metrics):
+    for name, stage in metrics["stages"].items():
+        assert check_readme(WEIGHTS / name / "README.md", name, tables({name: stage}))
+
+
+def test_metrics_were_measured_on_these_weights(metrics):
+    assert metrics["split"] == "test"
+    assert metrics["models"] == {name: verify(folder) for name, folder in model_folders(WEIGHTS).items()}
+
+
+def test_weights_stay_below_their_limit():
+    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*") if p.is_file()) < 200e6
+
+
+def test_front_matter_fits_the_requirements():
+    version = re.search(r"sdk_version: (\S+)", README.read_text(encoding="utf-8"))[1]
+    lowest = re.search(r"gradio>=([\d.]+)", (ROOT / "requirements.txt").read_text())[1]
+    assert version.startswith(lowest)

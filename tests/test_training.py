@@ -1,0 +1,142 @@
+"""Recipes, the corpus reader, augmentation, and one tiny run from manifest to a folder that transformers loads."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mri_models.errors import DataError, RecipeError
+from mri_models.training.augment import augment, transplant
+from mri_models.training.corpus import IGNORE, TASKS, draw_weights, read_corpus, split_hash, targets_of, trainable
+from mri_models.training.recipe import FOLDER, Recipe, load_recipe
+
+COLUMNS = ("path", "modality", "body_part", "label", "patient", "split", "source", "mask", "note")
+
+
+@pytest.fixture
+def tiny_corpus(tmp_path):
+    """48 made-up images: MRI "brains" are bright discs, everything else is stripes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:80, :80]
+    rows = []
+    for i in range(48):
+        disc = (y - 40) ** 2 + (x - 40) ** 2 < 900 if i % 2 else (x // 8) % 2 == 0
+        pixels = np.clip(disc * 0.7 + rng.normal(0.1, 0.05, disc.shape), 0, 1)
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
+        modality = "mri" if i % 2 else "photo"
+        split = ("train", "train", "val")[i // 2 % 3]
+        rows.append((f"{i}.png", modality, "brain" if i % 2 else "", "", f"p{i}", split, f"s{i % 4}", "", ""))
+    with (tmp_path / "manifest.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([COLUMNS, *rows])
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.toml")))
+def test_every_recipe_loads(name):
+    recipe = load_recipe(name)
+    assert recipe.head in TASKS
+    assert sum(recipe.mix.values()) == pytest.approx(1)
+
+
+def test_unknown_key_is_an_error():
+    with pytest.raises(RecipeError, match="learning_speed"):
+        load_recipe("gate", ["learning_speed=3"])
+
+
+def test_set_changes_a_value():
+    assert load_recipe("gate", ["images=64", "network=resnet10t"]).images == 64
+
+
+def test_missing_manifest_is_said_plainly(tmp_path):
+    with pytest.raises(DataError, match=r"manifest\.csv"):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "targets"),
+    [
+        (("mri", "brain", "glioma"), ("mri", "brain", "glioma", None)),
+        (("mri", "brain", "other_lesion"), ("mri", "brain", "other_abnormality", None)),
+        (("mri", "spine", "max_pfirrmann_2"), ("mri", "spine", None, "low")),
+        (("mri", "heart", ""), ("mri", "other", None, None)),
+        (("ct", "brain", ""), ("not_mri", None, None, None)),
+    ],
+)
+def test_manifest_rows_become_targets(row, targets):
+    found = targets_of(dict(zip(("modality", "body_part", "label"), row, strict=True)))
+    wanted = [IGNORE if t is None else TASKS[task].index(t) for task, t in zip(TASKS, targets, strict=True)]
+    assert list(found.values()) == wanted
+
+
+def test_draws_are_balanced_by_class(tiny_corpus):
+    samples = read_corpus(tiny_corpus)[:20]
+    weights = draw_weights(samples, {"gate": 1.0})
+    mri = np.array([s.modality == "mri" for s in samples])
+    assert weights[mri].sum() == pytest.approx(0.5)
+
+
+def test_look_alikes_of_other_patients_are_left_out(corpus):
+    samples = read_corpus(corpus)
+    assert any("sim_" in s.note and s.split == "train" for s in samples)
+    assert not any("sim_" in s.note for s in samples if trainable(s))
+
+
+def test_no_patient_stands_in_two_splits(corpus):
+    splits: dict[str, set[str]] = {}
+    for sample in read_corpus(corpus):
+        splits.setdefault(sample.patient, set()).add(sample.split)
+    assert [p for p, found in splits.items() if len(found) > 1] == []
+
+
+def test_augmentation_keeps_range_and_shape():
+    image = np.random.default_rng(1).random((90, 70), np.float32)
+    for seed in range(60):
+        out, mask = augment(image, np.zeros(image.shape, np.uint8), 64, np.random.default_rng(seed), image)
+        assert out.shape == mask.shape == (64, 64)
+        assert out.dtype == np.float32
+        assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_transplant_changes_only_the_outline():
+    image = np.full((100, 100), 0.4, np.float32)
+    donor = np.random.default_rng(0).random((50, 50), np.float32)
+    region = np.zeros((50, 50), np.uint8)
+    region[20:30, 20:30] = 255
+    out, outline = transplant(image, donor, region, np.random.default_rng(0))
+    assert outline.any()
+    assert np.abs(out - image)[45:55, 45:55].max() > 0.01
+    assert np.abs(out - image)[:20, :20].max() < 1e-6
+
+
+def test_transplant_outside_the_head_does_nothing():
+    dark = np.zeros((60, 60), np.float32)
+    region = np.full((60, 60), 255, np.uint8)
+    out, outline = transplant(dark, dark + 1, region, np.random.default_rng(0))
+    assert not outline.any()
+    assert out is dark
+
+
+def test_a_run_ends_in_a_folder_that_transformers_loads(tiny_corpus, tmp_path):
+    from transformers import AutoModelForImageClassification
+
+    from mri_models.classify import Classifier
+    from mri_models.training.export import export
+    from mri_models.training.fit import train
+
+    recipe = Recipe(
+        "gate", "resnet10t", "gate", {"gate": 1.0}, size=64, serve_size=64, images=16, batch=8, evaluations=1
+    )
+    train(recipe, tiny_corpus, tmp_path / "runs")
+    folder = export(recipe, tiny_corpus, tmp_path / "runs", tmp_path / "weights")
+
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    classifier = Classifier.load(folder)
+    history = json.loads((tmp_path / "runs" / "gate" / "history.json").read_text())
+    assert model.config.id2label == {0: "mri", 1: "not_mri"}
+    assert classifier.labels == TASKS["gate"]
+    assert history["split_hash"] == split_hash(read_corpus(tiny_corpus))
+    assert "gate" in (folder / "README.md").read_text()
