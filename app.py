@@ -19,7 +19,7 @@ from mri_models.explain import METHODS, overlay
 from mri_models.page import render
 from mri_models.page.desk import Desk, lay_out
 from mri_models.page.gallery import Example, gallery, load_examples
-from mri_models.page.shown import Shown, explained, look
+from mri_models.page.shown import Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
 from mri_models.page.viewer import OPACITY, view
 from mri_models.pipeline import Pipeline
@@ -41,17 +41,18 @@ PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
 def build_app(pipeline: Pipeline, examples: Path = EXAMPLES) -> gr.Blocks:
     """The page and its named endpoints; start it with `launch`."""
     known = load_examples(examples)
+    reader = Reader(pipeline, spaces.GPU(duration=60)) if spaces else Reader(pipeline)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
         gr.HTML(render.header(), apply_default_css=False)
         with gr.Tabs():
             with gr.Tab("Analyse"):
-                _connect(lay_out(gallery(known, pipeline.read)), pipeline, known)
+                _connect(lay_out(gallery(known, pipeline.read)), reader, known)
             with gr.Tab("Models"):
                 _models_tab(pipeline.cards)
             with gr.Tab("About"):
                 gr.Markdown(ABOUT.read_text(encoding="utf-8"), elem_classes="mri-prose")
         gr.HTML(render.footer(), apply_default_css=False)
-        _endpoints(pipeline)
+        _endpoints(reader)
     return demo.queue(max_size=200)
 
 
@@ -77,7 +78,7 @@ async def _healthz(_: Request) -> JSONResponse:
 
 
 def handler(function: Callable) -> Callable:
-    """On a GPU where Hugging Face lends one; an MriError reaches the visitor as its message, without a traceback."""
+    """An MriError reaches the visitor as its message, without a traceback."""
 
     @functools.wraps(function)
     def mapped(*args: Any, **kwargs: Any) -> Any:
@@ -86,23 +87,25 @@ def handler(function: Callable) -> Callable:
         except MriError as error:
             raise gr.Error(error.message, print_exception=False) from None
 
-    return spaces.GPU(duration=60)(mapped) if spaces else mapped
+    return mapped
 
 
-def _connect(desk: Desk, pipeline: Pipeline, examples: Mapping[str, Example]) -> None:
+def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> None:
     @handler
     def show_upload(file: str) -> dict[Any, Any]:
-        return _answer(desk, pipeline, look(pipeline, file))
+        return _answer(desk, *reader.look([file]))
 
     @handler
     def show_example(event: gr.EventData) -> dict[Any, Any]:
-        return _answer(desk, pipeline, look(pipeline, examples[event.name].path))
+        return _answer(desk, *reader.look([examples[event.name].path]))
 
     @handler
     def show_map(seen: Shown | None, method: str) -> dict[Any, Any]:
-        seen = seen and explained(pipeline, seen, method)
-        if seen is None or seen.report.explanation is None:
-            return {desk.note: gr.skip()}
+        if seen is None:
+            return {desk.note: render.no_map("This image is held no longer. Analyse it again.")}
+        if not seen.explainable:
+            return {desk.note: render.no_map()}
+        seen = reader.explain(seen, method)
         return {
             desk.shown: seen,
             desk.view: view(seen.scan, seen.report),
@@ -122,9 +125,8 @@ def _connect(desk: Desk, pipeline: Pipeline, examples: Mapping[str, Example]) ->
         event(show_map, map_in, map_out, show_progress="hidden", **ON_MODELS, **PAGE_ONLY)
 
 
-def _answer(desk: Desk, pipeline: Pipeline, seen: Shown) -> dict[Any, Any]:
+def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
     """The verdict at once; the map follows."""
-    explainable = pipeline.explained(seen.report) is not None
     return {
         desk.shown: seen,
         desk.drop: None,  # ready for the next file
@@ -133,8 +135,8 @@ def _answer(desk: Desk, pipeline: Pipeline, seen: Shown) -> dict[Any, Any]:
         desk.evidence: gr.Row(visible=True),
         desk.viewer: gr.Column(visible=seen.scan is not None),
         desk.view: view(seen.scan, seen.report),
-        desk.method: gr.Radio(visible=explainable),
-        desk.note: render.map_note(None) if explainable else render.no_map(),
+        desk.method: gr.Radio(visible=seen.explainable),
+        desk.note: render.map_note(None) if seen.explainable else render.no_map(),
         desk.scores: render.scores(seen.report),
         desk.details: gr.Accordion(visible=True),
         desk.json: seen.report.to_dict(),
@@ -149,8 +151,22 @@ def _models_tab(cards: Mapping[str, str]) -> None:
     choice.input(cards.get, choice, card, show_progress="hidden", **PAGE_ONLY)
 
 
-def _endpoints(pipeline: Pipeline) -> None:
+def _endpoints(reader: Reader) -> None:
     """Named endpoints for gradio_client, curl and MCP; their components stay hidden."""
+    analyze, analyze_batch, explain = _calls(reader)
+    with gr.Column(visible=False):
+        file, files = gr.File(label="file"), gr.File(label="files", file_count="multiple")
+        flag, report = gr.Checkbox(False, label="explain"), gr.JSON(label="report")
+        method = gr.Radio(list(METHODS), value=METHODS[0], label="method")
+        opacity, image = gr.Slider(0, 1, OPACITY, label="opacity"), gr.Image(label="overlay", format="png")
+        call = gr.Button()
+    call.click(analyze, [file, flag], report, api_name="analyze", **ON_MODELS)
+    call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_MODELS)
+    call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MODELS)
+
+
+def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
+    """What the named endpoints do; the docstrings and hints are what API and MCP clients read."""
 
     @handler
     def analyze(file: str, explain: bool = False) -> dict[str, Any]:
@@ -160,7 +176,8 @@ def _endpoints(pipeline: Pipeline) -> None:
             file: PNG, JPEG or single-frame DICOM, up to 5 MB.
             explain: also compute Integrated Gradients and report the completeness gap (slower).
         """
-        return _report(pipeline, file, explain)
+        [seen] = reader.look([file])
+        return (reader.explain(seen, METHODS[0]) if explain else seen).report.to_dict()
 
     @handler
     def analyze_batch(files: list[str]) -> list[dict[str, Any]]:
@@ -173,7 +190,7 @@ def _endpoints(pipeline: Pipeline) -> None:
             raise gr.Error(
                 f"{len(files)} files sent, at most {MAX_BATCH} a call: send them in parts.", print_exception=False
             )
-        return [_report(pipeline, file) for file in files or ()]
+        return [seen.report.to_dict() for seen in reader.look(files or ())]
 
     @handler
     def explain(
@@ -186,24 +203,12 @@ def _endpoints(pipeline: Pipeline) -> None:
             method: integrated_gradients or grad_cam.
             opacity: strength of the colours, 0 to 1.
         """
-        seen = explained(pipeline, look(pipeline, file), method)
+        [seen] = reader.look([file])
+        seen = reader.explain(seen, method)
         found = seen.report.explanation
         return found and overlay(seen.scan, found, opacity), seen.report.to_dict()
 
-    with gr.Column(visible=False):
-        file, files = gr.File(label="file"), gr.File(label="files", file_count="multiple")
-        flag, report = gr.Checkbox(False, label="explain"), gr.JSON(label="report")
-        method = gr.Radio(list(METHODS), value=METHODS[0], label="method")
-        opacity, image = gr.Slider(0, 1, OPACITY, label="opacity"), gr.Image(label="overlay", format="png")
-        call = gr.Button()
-    call.click(analyze, [file, flag], report, api_name="analyze", **ON_MODELS)
-    call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_MODELS)
-    call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MODELS)
-
-
-def _report(pipeline: Pipeline, file: str | None, explain: bool = False) -> dict[str, Any]:
-    seen = look(pipeline, file)
-    return (explained(pipeline, seen, METHODS[0]) if explain else seen).report.to_dict()
+    return analyze, analyze_batch, explain
 
 
 if __name__ == "__main__":

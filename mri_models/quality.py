@@ -23,7 +23,7 @@ class Limits:
     side: int = 256
     min_range: float = 0.05  # 99.5th minus 0.5th percentile; MRI: 0.235, and 13 grey levels of 256 hold no anatomy
     max_single: float = 0.99  # share of one grey level (and its neighbours); MRI: 0.89
-    max_double: float = 0.99  # share of the two commonest grey levels (and neighbours); MRI: 0.90, binary masks: 1
+    max_double: float = 0.99  # share of the two commonest grey levels (and neighbours); MRI: 0.92, binary masks: 1
     min_correlation: float = 0.3  # of neighbouring pixels; MRI: 0.61, white noise after JPEG: 0.11
     min_coarse: float = 4.0  # variance of 8 x 8 means over that of white noise; MRI: 19.7, white noise: 1.3
     min_edge: float = 0.04  # 99.9th percentile of the local slope over the range; MRI: 0.29, plain gradients: 0.02

@@ -13,6 +13,14 @@ from mri_models.page.gallery import SELECT_JS
 from mri_models.page.viewer import VIEW_JS
 
 PLAIN: dict[str, Any] = {"apply_default_css": False}  # page.css alone dresses our HTML
+# A live region must outlive its content; after a click on a low tile, or on a phone, the answer is out of sight.
+ANNOUNCE_JS = """
+element.setAttribute('aria-live', 'polite');
+watch('value', () => {
+  const way = document.getElementById('way'), { top } = way.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) way.scrollIntoView();
+});
+"""
 METHOD_CHOICES = [(render.METHOD_NAMES[method], method) for method in METHODS]
 
 
@@ -46,7 +54,7 @@ def lay_out(tiles: str) -> Desk:
         with gr.Column(scale=9, min_width=300, elem_id="reading"):
             answer = {
                 "way": gr.HTML(render.way(), elem_id="way", **PLAIN),
-                "verdict": gr.HTML(render.invitation(), js_on_load=render.ANNOUNCE_JS, elem_id="verdict", **PLAIN),
+                "verdict": gr.HTML(render.invitation(), js_on_load=ANNOUNCE_JS, elem_id="verdict", **PLAIN),
             }
             with gr.Row(visible=False, elem_id="evidence") as evidence:
                 with gr.Column(min_width=280, visible=False) as viewer:

@@ -10,7 +10,7 @@ from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
     "file": "Can it be read?",
-    "quality": "Is there anything to see?",
+    "quality": "Anything to see?",
     "gate": "Is it an MRI at all?",
     "body_part": "Brain, knee or spine?",
     "diagnosis": "What does it resemble?",
@@ -33,14 +33,6 @@ _MARKS = {
     "unsure": '<path d="M7.4 7.6a2.7 2.7 0 1 1 3.9 2.4c-.9.5-1.3 1-1.3 2"/><path d="M10 14.9v.1"/>',
     "waiting": '<path d="M10 10v.1"/>',
 }
-# A live region must outlive its content; after a click on a low tile, or on a phone, the answer is out of sight.
-ANNOUNCE_JS = """
-element.setAttribute('aria-live', 'polite');
-watch('value', () => {
-  const way = document.getElementById('way'), { top } = way.getBoundingClientRect();
-  if (top < 0 || top > innerHeight / 2) way.scrollIntoView();
-});
-"""
 _OUTLINE = (  # an axial head, as a placeholder for the image
     '<svg class="mri-outline" viewBox="0 0 80 96" aria-hidden="true"><ellipse cx="40" cy="48" rx="36" ry="44"/>'
     '<ellipse cx="40" cy="48" rx="31" ry="39"/><path d="M40 9v22M40 66v21M36 38c-7-4-9 4-4 9s3 9-1 13M44 38c7-4 9 4 4 9'
@@ -124,9 +116,9 @@ def map_note(attribution: Attribution | None) -> str:
     )
 
 
-def no_map() -> str:
-    """Stands in for the map's note where no stage accepted the image."""
-    return '<div class="mri-map"><p class="mri-quiet">No stage accepted this image: nothing to explain.</p></div>'
+def no_map(why: str = "No stage accepted this image: nothing to explain.") -> str:
+    """Stands in for the map's note where there is no map."""
+    return f'<div class="mri-map"><p class="mri-quiet">{escape(why)}</p></div>'
 
 
 def _step(stage: str, report: Report | None) -> str:

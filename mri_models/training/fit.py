@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, Trainin
 from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.errors import RecipeError
+from mri_models.evaluation.calibration import fit_temperature
 from mri_models.preprocess import InputSpec
 from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_weights, read_corpus, split_hash, trainable
 from mri_models.training.data import Images
@@ -83,7 +84,11 @@ class BalancedTrainer(Trainer):
 
 
 def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]:
-    """Balanced accuracy and class-balanced negative log-likelihood of each task on validation patients."""
+    """Balanced accuracy and class-balanced log loss of each task on validation patients.
+
+    The loss is taken after temperature scaling, as serving does: label smoothing alone would let an early, vague
+    checkpoint win.
+    """
     labels = prediction.label_ids
     metrics, column = {}, 0
     for i, task in enumerate(recipe.tasks):
@@ -93,7 +98,9 @@ def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]
         known = labels[:, i] != IGNORE
         if not known.any():
             continue
-        truth, scores = labels[known, i], log_softmax(logits[known].astype(np.float64), 1)
+        truth, raw = labels[known, i], logits[known].astype(np.float64)
+        share = 1 / np.bincount(truth)[truth]
+        scores = log_softmax(raw / fit_temperature(raw, truth, share), 1)
         losses = -scores[np.arange(len(truth)), truth]
         metrics[f"{task}_nll"] = float(np.mean([losses[truth == c].mean() for c in np.unique(truth)]))
         metrics[f"{task}_balanced_accuracy"] = float(balanced_accuracy_score(truth, scores.argmax(1)))
