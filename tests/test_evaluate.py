@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from mri_models.evaluation.collect import Outputs
+from mri_models.evaluation.collect import Outputs, thin
 from mri_models.evaluation.metrics import Outcomes
-from mri_models.evaluation.run import evaluate, questions, thin
+from mri_models.evaluation.run import evaluate, questions
 from mri_models.training.corpus import TASKS, Sample
 
 

@@ -34,6 +34,11 @@ def labelled(samples: Sequence[Sample], task: str, split: str) -> list[Sample]:
     return [s for s in samples if s.split == split and s.targets[task] != IGNORE]
 
 
+def thin(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """All samples, or every k-th so that about `limit` remain, spread over sources."""
+    return samples if limit is None or len(samples) <= limit else samples[:: len(samples) // limit + 1]
+
+
 def collect(classifier: Classifier, samples: Sequence[Sample], task: str, change: Change | None = None) -> Outputs:
     """Raw outputs on corpus images; `change` alters each canvas (for robustness checks and perturbed calibration)."""
     logits, features = [], []

@@ -7,18 +7,18 @@ gate lets in, which other body parts pass as supported, how many tumours are cal
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mri_models.evaluation import figures
-from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes
+from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes, thin
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.tables import render, update_readme
 from mri_models.pipeline import DIAGNOSIS, Pipeline
-from mri_models.training.corpus import Sample, read_corpus, split_hash
+from mri_models.training.corpus import read_corpus, split_hash
 
 METRICS = Path("weights/metrics.json")
 README = Path("README.md")
@@ -49,11 +49,6 @@ def evaluate(pipeline: Pipeline, data: Path, out: Path, *, split: str = "test", 
     if split == "test" and limit is None:
         METRICS.write_text(text)
         write_tables(result)
-
-
-def thin(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
-    """All samples, or every k-th so that about `limit` remain, spread over sources."""
-    return samples if limit is None or len(samples) <= limit else samples[:: len(samples) // limit + 1]
 
 
 def questions(task: str, stage: Outcomes, outputs: Outputs) -> dict[str, dict[str, float | int]]:

@@ -74,7 +74,7 @@ three channels. **Labels** {", ".join(f"`{label}`" for label in labels)}.
 
 Rule: {mri["threshold_rule"]}. Scores are divided by a temperature of {mri["temperature"]:.2f} fitted on the same
 patients (Guo 2017). Images whose features lie farther from the training data than {mri["ood_threshold"]:.1%} of
-validation images, half of them perturbed, are refused (Mahalanobis distance, Lee 2018).
+validation images, many of them perturbed, are refused (Mahalanobis distance, Lee 2018).
 
 ## Results
 

@@ -20,7 +20,7 @@ from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
 from mri_models.classify import CONFIG_VERSION, FLOOR, Calibration, Classifier
 from mri_models.evaluation.calibration import accept_threshold, fit_mahalanobis, fit_temperature
-from mri_models.evaluation.collect import Outputs, collect, labelled
+from mri_models.evaluation.collect import Outputs, collect, labelled, thin
 from mri_models.explain import METHODS, grad_cam, integrated_gradients
 from mri_models.intake import read_scan
 from mri_models.ood import MahalanobisScore
@@ -32,9 +32,10 @@ from mri_models.training.fit import MEAN, STD, load_run
 from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe
 
-REFERENCE_IMAGES = 1500  # training images whose features describe "familiar"
+PERTURBED_IMAGES = 300  # validation images that are scored once more after augmentation
+REFERENCE_IMAGES = 600  # training images whose features describe "familiar"
 LEAST = 20  # effective validation images behind a threshold of a label's own
-SCALE_IMAGES = 24  # validation images that set the overlay's colour scale
+SCALE_IMAGES = 10  # validation images that set the overlay's colour scale
 
 
 def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
@@ -159,7 +160,7 @@ def familiarity(
 ) -> MahalanobisScore:
     """Gaussians around the training features of what the stage may accept, with distances of validation images.
 
-    Half of those validation images are perturbed like training images are: scanners that nobody has sent yet
+    Many of those validation images are perturbed like training images are: scanners that nobody has sent yet
     lie farther out than the corpus' own, and must not all be refused.
     """
     task = recipe.head
@@ -172,7 +173,7 @@ def familiarity(
     groups = reference.labels
     if recipe.familiar:  # one accepted label: its body parts are the clusters
         groups = np.unique([f"{s.body_part}" for s in reference.samples], return_inverse=True)[1]
-    inside = [s for s in validation.samples if s.targets[task] in wanted]
+    inside = thin([s for s in validation.samples if s.targets[task] in wanted], PERTURBED_IMAGES)
     plain = validation.features[np.isin(validation.labels, list(wanted))]
     shifted = collect(classifier, inside, task, perturb).features
     axes = min(64, count // 4)
