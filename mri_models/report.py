@@ -20,6 +20,11 @@ PATTERNS = {
 SUPPORTED = "brain, knee and spine"
 
 
+def score(value: float) -> str:
+    """Two digits, without rounding up to a certainty that no model has."""
+    return ">0.99" if value > 0.99 else f"{value:.2f}"
+
+
 def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Prediction | None) -> Rejection | None:
     """Why the way ends after `stage`, or None when the stage accepted the image."""
     if stage == "gate" and scan.modality not in (None, "MR"):
@@ -29,23 +34,23 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
         name = PARTS[part.label] if part else "this body part"
         message = f"Unable to determine: no {name} model has passed its bar yet, so no pattern is named."
         return Rejection(stage, "no_model", message)
-    score = f"{prediction.confidence:.2f}"
+    best = score(prediction.confidence)
     if stage == "gate" and prediction.label != "mri":
-        return Rejection(stage, "not_mri", f"This does not look like an MRI (score {score}). Send an MR image.")
+        return Rejection(stage, "not_mri", f"This does not look like an MRI (score {best}). Send an MR image.")
     if stage == "body_part" and prediction.label == "other" and prediction.confidence >= prediction.threshold:
-        message = f"This looks like a body part outside {SUPPORTED} (score {score}). Send one of those."
+        message = f"This looks like a body part outside {SUPPORTED} (score {best}). Send one of those."
         return Rejection(stage, "unsupported_body_part", message)
     if prediction.accepted:
         return None
     if prediction.confidence < prediction.threshold:
         message = (
-            f"Unable to determine: the best score, {_label(prediction)} {score}, is below the "
+            f"Unable to determine: the best score, {_label(prediction)} {best}, is below the "
             f"{prediction.threshold:.2f} that this stage asks for. Try a sharper, uncropped slice without annotations."
         )
         return Rejection(stage, "uncertain", message)
     message = (
         f"Unable to determine: this image is unlike those that the model knows (farther out than "
-        f"{prediction.ood_score:.1%} of validation images). Its score of {score} would mean nothing."
+        f"{prediction.ood_score:.1%} of validation images). Its score of {best} would mean nothing."
     )
     return Rejection(stage, "unfamiliar", message)
 
@@ -58,13 +63,13 @@ def complete(report: Report) -> Report:
 def _findings(report: Report) -> list[str]:
     lines = []
     if report.gate and report.gate.accepted and report.gate.label == "mri":
-        lines.append(f"The image looks like an MRI (score {report.gate.confidence:.2f}).")
+        lines.append(f"The image looks like an MRI (score {score(report.gate.confidence)}).")
     if report.body_part and report.body_part.accepted and report.body_part.label != "other":
-        lines.append(f"It shows the {PARTS[report.body_part.label]} (score {report.body_part.confidence:.2f}).")
+        lines.append(f"It shows the {PARTS[report.body_part.label]} (score {score(report.body_part.confidence)}).")
     if report.rejection:
         lines.append(report.rejection.message)
     elif report.diagnosis:
-        lines.append(f"It resembles {_label(report.diagnosis)} (class score {report.diagnosis.confidence:.2f}).")
+        lines.append(f"It resembles {_label(report.diagnosis)} (class score {score(report.diagnosis.confidence)}).")
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -83,6 +83,11 @@ class Prediction:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A mapping proxy can't be pickled, and GPU Spaces send results between processes."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Prediction, tuple((values | {"probabilities": dict(self.probabilities)}).values())
 
     def to_dict(self) -> dict[str, Any]:
         return {

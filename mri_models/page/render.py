@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from mri_models.report import PARTS, PATTERNS
+from mri_models.report import PARTS, PATTERNS, score
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
@@ -182,11 +182,6 @@ def model_name(model: str) -> str:
 def name_of(label: str) -> str:
     """A class label in words."""
     return SHORT.get(label, label.replace("_", " "))
-
-
-def score(value: float) -> str:
-    """Two digits, without rounding up to a certainty that no model has."""
-    return ">0.99" if value > 0.99 else f"{value:.2f}"
 
 
 def _bars(stage: str, prediction: Prediction) -> str:
