@@ -120,7 +120,9 @@ def _train(options: argparse.Namespace) -> int:
     from mri_models.training.fit import train
     from mri_models.training.recipe import load_recipe
 
-    train(load_recipe(options.recipe, options.set), options.data, options.runs, resume=not options.no_resume)
+    recipe = load_recipe(options.recipe, options.set)
+    if not recipe.run:  # else the run that it names holds its network already
+        train(recipe, options.data, options.runs, resume=not options.no_resume)
     return 0 if options.no_export else _export(options)
 
 

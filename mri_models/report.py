@@ -11,7 +11,7 @@ PATTERNS = {
     "glioma": "a glioma pattern",
     "meningioma": "a meningioma pattern",
     "pituitary": "a pituitary tumour pattern",
-    "no_tumor": "no tumour pattern",
+    "no_tumor": "a brain without one of the three tumour patterns",
     "other_abnormality": "another abnormality, none of the three tumour patterns",
     "low": "low disc degeneration (worst disc Pfirrmann 1-3)",
     "moderate": "moderate disc degeneration (worst disc Pfirrmann 4)",

@@ -47,6 +47,8 @@ def write_card(folder: Path, recipe: Recipe, config: Mapping[str, Any]) -> None:
     start = {"grown": "initialised from EfficientNet-Lite (ImageNet)", "scratch": "trained from random weights"}.get(
         recipe.start, f"initialised from `{recipe.start.removeprefix('run:')}`"
     )
+    if recipe.run:
+        start = f"a helper head of the `{recipe.run}` network"
     teacher = f", distilled from `{recipe.teacher}`" if recipe.teacher else ""
     (folder / "README.md").write_text(
         f"""---

@@ -43,7 +43,7 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     samples = read_corpus(data)
-    network = load_run(runs, recipe.name)
+    network = load_run(runs, recipe.run or recipe.name)
     config = write_weights(network, recipe, folder)
     classifier = uncalibrated(folder, config)
     mri = calibrate(classifier, recipe, samples)
@@ -120,9 +120,7 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
     return {
         "temperature": round(temperature, 4),
         "thresholds": {label: round(t, 4) for label, t in thresholds.items()},
-        "threshold_rule": f"least confidence >= {FLOOR} with accuracy >= {recipe.accept_accuracy} among the validation "
-        "images given this label, classes and sources balanced; labels given to fewer than "
-        f"{LEAST} of them use the threshold of all labels together",
+        "threshold_rule": threshold_rule(recipe),
         "ood_threshold": recipe.ood_threshold,
         "flip": True,
         "attribution_scale": {method: float(f"{value:.4g}") for method, value in scale.items()},
@@ -132,7 +130,7 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
 def label_thresholds(
     classifier: Classifier, validation: Outputs, balance: np.ndarray, recipe: Recipe
 ) -> dict[str, float]:
-    """The least accepted confidence of each label; labels seldom given on validation images use the pooled one."""
+    """The least accepted confidence: one for all labels, or one each where enough validation images got the label."""
     answers = classifier.decide(validation.logits, validation.features)
     confidence = np.array([a.confidence for a in answers])
     predicted = np.array([classifier.labels.index(a.label) for a in answers])
@@ -143,11 +141,20 @@ def label_thresholds(
         return accept_threshold(confidence[chosen], correct[chosen], balance[chosen], target=target, least=LEAST)
 
     pooled = threshold(np.ones(len(predicted), bool))
+    if not recipe.threshold_by_label:
+        return dict.fromkeys(classifier.labels, pooled)
     given = [(predicted == i) & (confidence >= FLOOR) for i in range(len(classifier.labels))]
     return {
         label: threshold(chosen) if effective_number(balance[chosen]) >= LEAST else pooled
         for label, chosen in zip(classifier.labels, given, strict=True)
     }
+
+
+def threshold_rule(recipe: Recipe) -> str:
+    """The rule of `label_thresholds` in words, for the config and the card."""
+    rule = f"least score >= {FLOOR} with accuracy >= {recipe.accept_accuracy} among accepted validation images"
+    each = f", for each label given to at least {LEAST} of them" if recipe.threshold_by_label else ""
+    return f"{rule}{each}; classes and sources balanced"
 
 
 def effective_number(weights: np.ndarray) -> float:

@@ -21,6 +21,7 @@ class Recipe:
     network: str  # timm architecture
     head: str  # the task that is exported
     mix: dict[str, float]  # share of the training draws made for each task
+    run: str = ""  # export this run's head, a helper there, instead of training
     start: str = "scratch"  # "scratch", "grown" (EfficientNet-Lite) or "run:NAME"
     network_args: dict[str, object] = field(default_factory=dict)
     start_noise: float = 0.0  # relative Gaussian noise on the start's weights
@@ -40,6 +41,7 @@ class Recipe:
     evaluations: int = 6  # validations during the run
     patience: int = 4  # validations without improvement before stopping
     accept_accuracy: float = 0.97  # asked of accepted validation images when thresholds are chosen
+    threshold_by_label: bool = False  # a threshold for each label, where it has enough validation images
     ood_threshold: float = 0.99  # share of validation images that must lie nearer before an image is refused
     familiar: list[str] = field(default_factory=list)  # labels whose features count as known; all if empty
     leave_out: list[str] = field(default_factory=list)  # sources kept out, e.g. for a leave-one-source-out check
