@@ -42,6 +42,13 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
         return Rejection(stage, "unsupported_body_part", message)
     if prediction.accepted:
         return None
+    if prediction.threshold > 1:  # calibration found no score at which the model is right often enough
+        name = PARTS[part.label] if part else stage
+        message = (
+            f"Unable to determine: the {name} model has not passed its bar on validation patients, so it names no "
+            "pattern. Its scores are for study only."
+        )
+        return Rejection(stage, "no_model", message)
     if prediction.confidence < prediction.threshold:
         message = (
             f"Unable to determine: the best score, {_label(prediction)} {best}, is below the "

@@ -76,6 +76,13 @@ def test_every_rule_of_refusal(stage, found, modality, code):
     assert (reason and reason.code) == code
 
 
+def test_a_model_below_its_bar_never_answers():
+    weak = Prediction("severe", 0.99, 1.01, {"severe": 0.99, "low": 0.01}, 0.2, 0.99, accepted=False)
+    reason = refusal("diagnosis", weak, Scan(PIXELS.copy()), prediction("spine"))
+    assert reason.code == "no_model"
+    assert "spine model has not passed its bar" in reason.message
+
+
 def test_findings_follow_the_stages():
     report = complete(Report("x", gate=prediction("mri"), body_part=prediction("brain"), diagnosis=prediction()))
     assert [line.split()[0] for line in report.findings] == ["The", "It", "It"]

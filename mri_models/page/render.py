@@ -186,9 +186,10 @@ def name_of(label: str) -> str:
 
 def _bars(stage: str, prediction: Prediction) -> str:
     rows = "".join(_rows(prediction))
+    least = f"accepted from {prediction.threshold:.2f}" if prediction.threshold <= 1 else "never accepted so far"
     return (
         f'<section><h3>{STEPS[stage].rstrip("?")}: class scores</h3><ul class="mri-bars">{rows}</ul>'
-        f'<p class="mri-quiet"><i class="mri-tick" aria-hidden="true"></i>accepted from {prediction.threshold:.2f}</p>'
+        f'<p class="mri-quiet"><i class="mri-tick" aria-hidden="true"></i>{least}</p>'
         f"<p>{escape(familiarity(prediction))}</p></section>"
     )
 
