@@ -42,7 +42,7 @@ def test_every_row_has_the_columns_of_its_header():
     text = render({"gate": {"overall": METRICS, "sources": {"ixi": SINGLE}}})
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
 
-    assert [len({row.count("|") for row in table}) for table in tables] == [1, 1]
+    assert [len({row.count("|") for row in table}) for table in tables] == [1, 1, 1]
 
 
 def test_readme_section_is_replaced_and_then_agrees(tmp_path):

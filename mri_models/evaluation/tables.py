@@ -26,9 +26,12 @@ def render(metrics: Mapping[str, Any]) -> str:
 
 
 def _stage(name: str, stage: Mapping[str, Any]) -> str:
-    rows = [_row("**all**", stage["overall"]), *(_row(source, m) for source, m in stage["sources"].items())]
+    """All images first, the classes, then the sources folded away: the gate alone has more than fifty."""
     header = ["source", "images", "patients", *COLUMNS.values()]
-    return f"### {name}\n\n{_table(header, rows)}\n\n{_classes(stage['overall'])}"
+    overall = _table(header, [_row("**all**", stage["overall"])])
+    sources = _table(header, [_row(source, m) for source, m in stage["sources"].items()])
+    folded = f"<details><summary>{name} by source</summary>\n\n{sources}\n\n</details>"
+    return f"### {name}\n\n{overall}\n\n{_classes(stage['overall'])}\n\n{folded}"
 
 
 def _row(source: str, metrics: Mapping[str, Any]) -> list[str]:
