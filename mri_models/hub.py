@@ -110,6 +110,7 @@ def _parse(source: str) -> tuple[str, str]:
 def _from_hub(repo: str, revision: str) -> Path:
     """The revision's snapshot in the cache, downloaded where needed and compared with the Hub's own hashes."""
     fetch = partial(snapshot_download, repo, revision=revision, allow_patterns=_WANTED)
+    info = None
     try:
         # Asked first because it takes a timeout: snapshot_download's own API calls wait for ever on a silent Hub.
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -118,10 +119,11 @@ def _from_hub(repo: str, revision: str) -> Path:
         raise _translate(error, repo, revision) from error
     except _DOWNLOAD_ERRORS as error:
         try:
-            return Path(fetch(local_files_only=True))
+            folder = Path(fetch(local_files_only=True))
         except LocalEntryNotFoundError:
             raise _translate(error, repo, revision) from error
-    _compare(folder, info)
+    if info:  # also when the download broke off half-way: what did arrive must be what the Hub states
+        _compare(folder, info)
     return folder
 
 

@@ -65,8 +65,8 @@ def ask(server: HubServer, tmp_path: Path) -> Ask:
 
     def run(*sources: str, **extra: str) -> list:
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
-        env |= {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": server.url, "HF_HUB_ETAG_TIMEOUT": "1"}
-        env |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        env |= {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": server.url, "HF_HUB_ETAG_TIMEOUT": "2"}
+        env |= {"HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         command = [sys.executable, "-c", CLIENT, *sources]
         done = subprocess.run(command, env=env | extra, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
