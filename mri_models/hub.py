@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
     XetDownloadError,
 )
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils import OfflineModeIsEnabled, httpx, validate_repo_id
+from huggingface_hub.utils import OfflineModeIsEnabled, filter_repo_objects, httpx, validate_repo_id
 
 from mri_models.errors import WeightsError
 
@@ -110,7 +110,7 @@ def _parse(source: str) -> tuple[str, str]:
 def _from_hub(repo: str, revision: str) -> Path:
     """The revision's snapshot in the cache, downloaded where needed and compared with the Hub's own hashes."""
     fetch = partial(snapshot_download, repo, revision=revision, allow_patterns=_WANTED)
-    info = None
+    info, failure = None, None
     try:
         # Asked first because it takes a timeout: snapshot_download's own API calls wait for ever on a silent Hub.
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -122,9 +122,18 @@ def _from_hub(repo: str, revision: str) -> Path:
             folder = Path(fetch(local_files_only=True))
         except LocalEntryNotFoundError:
             raise _translate(error, repo, revision) from error
+        failure = error
     if info:  # also when the download broke off half-way: what did arrive must be what the Hub states
         _compare(folder, info)
+        if failure and _missing(folder, info):
+            raise _translate(failure, repo, revision) from failure
     return folder
+
+
+def _missing(folder: Path, info: ModelInfo) -> bool:
+    """Whether a snapshot lacks a wanted file: the cache serves one as soon as its folder is there."""
+    names = [sibling.rfilename for sibling in info.siblings or ()]
+    return not all((folder / name).is_file() for name in filter_repo_objects(names, allow_patterns=_WANTED))
 
 
 def _compare(folder: Path, info: ModelInfo) -> None:
