@@ -7,12 +7,15 @@ import json
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 
 from mri_models.errors import DataError, RecipeError
 from mri_models.training.augment import augment, transplant
 from mri_models.training.corpus import IGNORE, TASKS, draw_weights, read_corpus, split_hash, targets_of, trainable
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe
+from mri_models.training.starts import LITE, grown, lite_state
 
 COLUMNS = ("path", "modality", "body_part", "label", "patient", "split", "source", "mask", "note")
 
@@ -118,6 +121,16 @@ def test_transplant_outside_the_head_does_nothing():
     out, outline = transplant(dark, dark + 1, region, np.random.default_rng(0))
     assert not outline.any()
     assert out is dark
+
+
+@pytest.mark.parametrize(("name", "number"), LITE.items())
+def test_grown_start_computes_what_its_source_computes(name, number):
+    source = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
+    source.load_state_dict(lite_state(number))
+    image = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        gap = (source.eval()(image) - grown(name)(image)).abs().max()
+    assert gap < 1e-3
 
 
 def test_a_run_ends_in_a_folder_that_transformers_loads(tiny_corpus, tmp_path):

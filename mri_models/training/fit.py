@@ -163,8 +163,8 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
     samples = read_corpus(data)
     spec = InputSpec(recipe.size, MEAN, STD)
-    draws = draw_weights([s for s in samples if trainable(s, recipe.leave_out)], recipe.mix)
     train_samples = [s for s in samples if trainable(s, recipe.leave_out)]
+    draws = draw_weights(train_samples, recipe.mix)
     drawn = [s for s, weight in zip(train_samples, draws, strict=True) if weight > 0]
     network = start_network(recipe, runs).to(memory_format=torch.channels_last)
     if network._teacher:

