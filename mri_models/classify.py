@@ -20,6 +20,7 @@ from mri_models.preprocess import InputSpec, to_tensor
 from mri_models.types import Prediction, Scan
 
 CONFIG_VERSION = 1
+EMBEDDING = 16  # coordinates of each image that drift monitoring may keep
 FLOOR = 0.60  # DESIGN.md: no stage ever accepts less
 
 
@@ -129,9 +130,13 @@ class Classifier:
         shares = np.exp(scaled - scaled.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         distances = self.ood.percentile(self.ood.score(features))
-        return [self._prediction(row, float(share)) for row, share in zip(shares, distances, strict=True)]
+        places = self.ood.embed(features)[:, :EMBEDDING]
+        return [
+            self._prediction(row, float(share), tuple(map(float, place)))
+            for row, share, place in zip(shares, distances, places, strict=True)
+        ]
 
-    def _prediction(self, probabilities: np.ndarray, ood_score: float) -> Prediction:
+    def _prediction(self, probabilities: np.ndarray, ood_score: float, embedding: tuple[float, ...]) -> Prediction:
         best = int(probabilities.argmax())
         label, confidence = self.labels[best], float(probabilities[best])
         threshold = self.calibration.thresholds[label]
@@ -143,6 +148,7 @@ class Classifier:
             ood_score=ood_score,
             ood_threshold=self.calibration.ood_threshold,
             accepted=confidence >= threshold and ood_score <= self.calibration.ood_threshold,
+            embedding=embedding,
         )
 
     def __call__(self, scan: Scan) -> Prediction:

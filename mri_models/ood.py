@@ -56,6 +56,12 @@ class MahalanobisScore:
         squares = (((inside @ self.whitening)[:, None] - self.centres) ** 2).mean(axis=2).min(axis=1)
         return np.sqrt(squares + left_out / self.residual)
 
+    def embed(self, features: np.ndarray) -> np.ndarray:
+        """Features (N, D) -> (N, K) whitened places along the main axes."""
+        rows = np.asarray(features, dtype=np.float64)
+        rows = (unit_length(rows) if self.normalised else rows) - self.offset
+        return rows @ self.axes @ self.whitening
+
     def percentile(self, distances: np.ndarray) -> np.ndarray:
         """Distances (N,) -> (N,) share of validation images that lie nearer, in [0, 1]: a Prediction's `ood_score`."""
         return np.interp(distances, self.quantiles, np.linspace(0.0, 1.0, len(self.quantiles)))

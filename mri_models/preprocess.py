@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mri_models.pixels import stretch
 from mri_models.types import Scan
 
 
@@ -31,14 +32,6 @@ class Box:
     left: int
     height: int
     width: int
-
-
-def stretch(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) in any unit → float32 in [0, 1], the 0.5 and 99.5 percentile becoming 0 and 1."""
-    low, high = np.percentile(pixels, (0.5, 99.5))
-    if high <= low:  # nearly constant: the extremes are all there is
-        low, high = float(pixels.min()), float(pixels.max())
-    return np.clip((pixels.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1, dtype=np.float32)
 
 
 def fit_box(shape: tuple[int, int], size: int) -> Box:

@@ -71,6 +71,7 @@ class Prediction:
     confidence: calibrated probability of `label`; `threshold` is the least that is accepted.
     ood_score: distance from the training features as a share of validation images that lie nearer, in [0, 1];
     above `ood_threshold` the image is unlike anything the model was trained on.
+    embedding: the image's place along the main axes of the model's features, whitened; for drift monitoring, not public.
     """
 
     label: str
@@ -80,6 +81,7 @@ class Prediction:
     ood_score: float
     ood_threshold: float
     accepted: bool
+    embedding: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
@@ -135,6 +137,55 @@ class Attribution:
         }
 
 
+CATEGORIES = ("normal", "borderline", "anomalous")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anomaly:
+    """How far a brain image lies from normal anatomy.
+
+    score: calibrated probability in [0, 1] that the image is not a normal brain, from the combined components.
+    percentile: share of held-out normal images with a lower score, in [0, 1].
+    borderline, threshold: scores from which the category is "borderline" and "anomalous"; both from validation patients.
+    confidence: how sure the category is, in [0, 1]: measured share of validation images of that category that are so.
+    components: raw value of each part by name; z_scores: the same in standard deviations of held-out normals.
+    image, reconstruction, error_map: (S, S) float32; what the autoencoder saw, what it drew, and their difference.
+    error_scale: the fixed error drawn at full colour, the same for every image.
+    """
+
+    score: float
+    percentile: float
+    borderline: float
+    threshold: float
+    category: str
+    confidence: float
+    components: Mapping[str, float]
+    z_scores: Mapping[str, float]
+    image: np.ndarray
+    reconstruction: np.ndarray
+    error_map: np.ndarray
+    error_scale: float
+
+    def __post_init__(self) -> None:
+        if self.category not in CATEGORIES:
+            raise ValueError(f"category must be one of {CATEGORIES}, got {self.category!r}")
+        shapes = {array.shape for array in (self.image, self.reconstruction, self.error_map)}
+        if len(shapes) != 1 or self.image.ndim != 2:
+            raise ValueError(f"image, reconstruction and error_map must be (S, S) alike, got {shapes}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "score": round(self.score, 4),
+            "percentile": round(self.percentile, 4),
+            "borderline": round(self.borderline, 4),
+            "threshold": round(self.threshold, 4),
+            "category": self.category,
+            "confidence": round(self.confidence, 4),
+            "components": {name: float(f"{value:.4g}") for name, value in self.components.items()},
+            "z_scores": {name: round(value, 2) for name, value in self.z_scores.items()},
+        }
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """Everything that is said about one file; `to_dict` is the public JSON (schema 1.0)."""
@@ -144,6 +195,7 @@ class Report:
     gate: Prediction | None = None
     body_part: Prediction | None = None
     diagnosis: Prediction | None = None
+    anomaly: Anomaly | None = None
     explanation: Attribution | None = None
     findings: tuple[str, ...] = ()
     timing_ms: Mapping[str, float] = field(default_factory=dict)
@@ -157,7 +209,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract: plain str, float, bool, None, list and dict; `file` is a bare name."""
 
-        def of(part: Prediction | Attribution | None) -> dict[str, Any] | None:
+        def of(part: Prediction | Anomaly | Attribution | None) -> dict[str, Any] | None:
             return part.to_dict() if part else None
 
         rejection = self.rejection
@@ -169,7 +221,7 @@ class Report:
             "gate": of(self.gate),
             "body_part": of(self.body_part),
             "diagnosis": of(self.diagnosis),
-            "anomaly": None,
+            "anomaly": of(self.anomaly),
             "localization": None,
             "explanation": of(self.explanation),
             "findings": list(self.findings),

@@ -13,7 +13,21 @@ from PIL import Image
 
 from mri_models.errors import DataError, RecipeError
 from mri_models.training.augment import augment, transplant
-from mri_models.training.corpus import IGNORE, TASKS, draw_weights, read_corpus, split_hash, targets_of, trainable
+from mri_models.training.corpus import (
+    IGNORE,
+    TASKS,
+    Disc,
+    draw_discs,
+    draw_weights,
+    possible_patterns,
+    read_corpus,
+    read_discs,
+    scaled,
+    split_hash,
+    targets_of,
+    trainable,
+)
+from mri_models.training.network import grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe
 from mri_models.training.starts import LITE, grown, lite_state
 
@@ -153,3 +167,44 @@ def test_a_run_ends_in_a_folder_that_transformers_loads(tiny_corpus, tmp_path):
     assert classifier.labels == TASKS["gate"]
     assert history["split_hash"] == split_hash(read_corpus(tiny_corpus))
     assert "gate" in (folder / "README.md").read_text()
+
+
+def test_unlabelled_brains_say_which_patterns_are_possible():
+    row = {"modality": "mri", "body_part": "brain", "label": "", "source": "open_ms"}
+    assert possible_patterns(row) == ("no_tumor", "other_abnormality")
+    assert possible_patterns(row | {"label": "glioma"}) == ()
+    assert possible_patterns(row | {"source": "elsewhere"}) == ()
+
+
+def test_partial_loss_asks_for_any_possible_label():
+    sure_of_the_second = torch.tensor([[0.0, 20.0, 0.0]])
+    allowed, forbidden, unknown = torch.tensor([[0.0, 1, 1]]), torch.tensor([[1.0, 0, 1]]), torch.zeros(1, 3)
+    assert partial_loss(sure_of_the_second, allowed) < 1e-3
+    assert partial_loss(sure_of_the_second, forbidden) > 15
+    assert partial_loss(sure_of_the_second, unknown) == 0
+
+
+def test_disc_boxes_are_scaled_to_shares_of_the_original(tmp_path):
+    (tmp_path / "boxes.csv").write_text("img,y0,x0,y1,x1,Pfirrman grade\n7_t2,50,20,100,40,4\n")
+    discs = read_discs(tmp_path / "boxes.csv")["7_t2"]
+    [disc] = scaled(discs, {"note": "orig 200x400; more"})
+    assert disc.grade == 4
+    assert np.allclose(disc.box, (0.125, 0.1, 0.25, 0.2))
+    assert scaled(discs, {"note": "no size"}) == ()
+
+
+def test_drawn_discs_hold_their_grade_in_the_middle_and_the_worse_wins():
+    drawn = draw_discs([Disc((0.2, 0.2, 0.6, 0.6), 2), Disc((0.4, 0.4, 0.8, 0.8), 5)], (100, 100))
+    assert drawn[40, 40] == 2
+    assert drawn[60, 60] == 5
+    assert drawn[50, 50] == 5
+    assert drawn[22, 22] == 0  # the box's rim may be vertebra
+
+
+def test_grade_loss_counts_only_known_cells():
+    grades = torch.tensor([[[0, 4], [IGNORE, IGNORE]]])
+    right = torch.full((1, 6, 2, 2), -10.0)
+    right[0, 0, 0, 0] = right[0, 4, 0, 1] = 10.0
+    assert grade_loss(right, grades) < 1e-3
+    assert grade_loss(right, torch.full((1, 2, 2), IGNORE)) == 0
+    assert grade_loss(-right, grades) > 5

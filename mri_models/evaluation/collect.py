@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from mri_models.classify import Classifier
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.intake import read_scan
-from mri_models.preprocess import letterbox, normalise, stretch
+from mri_models.pixels import stretch
+from mri_models.preprocess import letterbox, normalise
 from mri_models.training.corpus import IGNORE, TASKS, Sample
 
 BATCH = 32

@@ -146,16 +146,34 @@ CHAIN: tuple[tuple[float, Callable[[np.ndarray, Rng], np.ndarray]], ...] = (
     (0.4, jpeg),
     (0.15, cut_out),
 )
+# Where thin structures and their grey levels are the evidence (discs): nothing that would wipe it out.
+GENTLE = (
+    (0.25, window),
+    (0.15, gamma),
+    (0.25, bias_field),
+    (0.2, contrast),
+    (0.1, blur),
+    (0.1, sharpen),
+    (0.15, noise),
+    (0.15, text),
+    (0.3, jpeg),
+)
 
 
 def augment(
-    image: np.ndarray, mask: np.ndarray, size: int, rng: Rng, other: np.ndarray | None = None
+    image: np.ndarray,
+    mask: np.ndarray,
+    size: int,
+    rng: Rng,
+    other: np.ndarray | None = None,
+    *,
+    gentle: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """image (H, W) float32, mask (H, W) uint8 → both (size, size); `other` lends its histogram."""
     if other is not None:
         image = match_histogram(image, other)
     image, mask = place(image, mask, size, rng)
-    for probability, step in CHAIN:
+    for probability, step in GENTLE if gentle else CHAIN:
         if rng.random() < probability:
             image = np.clip(step(image, rng), 0, 1)
     return np.ascontiguousarray(image, np.float32), mask

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mri_models.errors import DataError
-from mri_models.preprocess import stretch
+from mri_models.pixels import stretch
 
 # The label spaces, in the order of each network's outputs.
 TASKS: dict[str, tuple[str, ...]] = {
@@ -23,10 +25,23 @@ TASKS: dict[str, tuple[str, ...]] = {
     "spine": ("low", "moderate", "severe"),
 }
 IGNORE = -100  # torch's cross-entropy skips it
-LONGEST = 256  # px; images are kept at this size in memory
+PFIRRMANN = 5  # grades of a disc, 1 to 5
 _BRAIN = {"other_lesion": "other_abnormality"} | {name: name for name in TASKS["brain"]}
 _SPINE = {f"max_pfirrmann_{grade}": "low" for grade in (1, 2, 3)}
 _SPINE |= {"max_pfirrmann_4": "moderate", "max_pfirrmann_5": "severe"}
+# Brain images that nobody labelled still say something: the patterns that may be there, by source.
+_POSSIBLE = {
+    "open_ms": ("no_tumor", "other_abnormality"),  # multiple sclerosis; not each slice shows a lesion
+    "medpix": ("glioma", "meningioma", "pituitary", "other_abnormality"),  # teaching cases, mostly abnormal
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """One graded disc: its box in shares of the image (y0, x0, y1, x1) and its Pfirrmann grade, 1 to 5."""
+
+    box: tuple[float, float, float, float]
+    grade: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,8 @@ class Sample:
     body_part: str
     targets: dict[str, int]
     note: str
+    possible: tuple[str, ...] = ()  # brain labels that an unlabelled image may have; () when nothing is known
+    discs: tuple[Disc, ...] = ()  # all discs of the slice, or () where they are not known
 
 
 def targets_of(row: dict[str, str]) -> dict[str, int]:
@@ -55,6 +72,12 @@ def targets_of(row: dict[str, str]) -> dict[str, int]:
         "spine": _SPINE.get(row["label"]) if is_mri and part == "spine" else None,
     }
     return {task: classes.index(names[task]) if names[task] else IGNORE for task, classes in TASKS.items()}
+
+
+def possible_patterns(row: dict[str, str]) -> tuple[str, ...]:
+    """The brain labels that an unlabelled brain image of this source may have; () when nothing is known."""
+    unlabelled = row["modality"] == "mri" and row["body_part"] == "brain" and not row["label"]
+    return _POSSIBLE.get(row["source"], ()) if unlabelled else ()
 
 
 def read_corpus(data: Path) -> list[Sample]:
@@ -73,6 +96,7 @@ def read_corpus(data: Path) -> list[Sample]:
         rows[0] if rows else {}
     ):
         raise DataError("bad_manifest", f"{manifest} lacks the columns {sorted(missing)}.")
+    discs = read_discs(data / "tables" / "spider_disc_boxes.csv")
     return [
         Sample(
             path=data / row["path"],
@@ -84,9 +108,33 @@ def read_corpus(data: Path) -> list[Sample]:
             body_part=row["body_part"],
             targets=targets_of(row),
             note=row.get("note", ""),
+            possible=possible_patterns(row),
+            discs=scaled(discs.get(Path(row["path"]).stem, ()), row) if row["source"] == "spider" else (),
         )
         for row in rows
     ]
+
+
+def read_discs(table: Path) -> dict[str, tuple[Disc, ...]]:
+    """The discs of each slice by its name, boxes in pixels of the original; empty when there is no such table."""
+    found: defaultdict[str, list[Disc]] = defaultdict(list)
+    if table.is_file():
+        with table.open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                box = tuple(float(row[edge]) for edge in ("y0", "x0", "y1", "x1"))
+                found[row["img"]].append(Disc(box, int(row["Pfirrman grade"])))
+    return {name: tuple(discs) for name, discs in found.items()}
+
+
+def scaled(discs: Sequence[Disc], row: dict[str, str]) -> tuple[Disc, ...]:
+    """Boxes in shares of the image; the manifest's note tells the original's size ("orig WxH")."""
+    original = re.match(r"orig (\d+)x(\d+)", row.get("note", ""))
+    if not discs or not original:
+        return ()
+    width, height = map(int, original.groups())
+    return tuple(
+        dataclasses.replace(disc, box=tuple(np.array(disc.box) / (height, width, height, width))) for disc in discs
+    )
 
 
 def split_hash(samples: Sequence[Sample]) -> str:
@@ -100,7 +148,7 @@ def trainable(sample: Sample, leave_out: Sequence[str] = ()) -> bool:
     return sample.split == "train" and sample.source not in leave_out and "sim_" not in sample.note
 
 
-def read_pixels(path: Path, longest: int = LONGEST) -> np.ndarray:
+def read_pixels(path: Path, longest: int = 256) -> np.ndarray:
     """(H, W) uint8, percentile-stretched, longest side at most `longest`."""
     with Image.open(path) as image:
         grey = image.convert("L")
@@ -115,14 +163,28 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
         return np.asarray(image.convert("L").resize((shape[1], shape[0]), Image.Resampling.NEAREST))
 
 
+def draw_discs(discs: Sequence[Disc], shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8: the grade inside the middle half of each disc's box, 0 elsewhere."""
+    drawn = np.zeros(shape, np.uint8)
+    height, width = shape
+    for disc in sorted(discs, key=lambda disc: disc.grade):
+        y0, x0, y1, x1 = disc.box
+        dy, dx = (y1 - y0) / 4, (x1 - x0) / 4
+        rows = slice(int((y0 + dy) * height), int(np.ceil((y1 - dy) * height)))
+        drawn[rows, int((x0 + dx) * width) : int(np.ceil((x1 - dx) * width))] = disc.grade
+    return drawn
+
+
 def draw_weights(samples: Sequence[Sample], mix: dict[str, float]) -> np.ndarray:
     """(N,) probability of drawing each sample: `mix` over tasks, equal over a task's classes, and
-    inside a class by the square root of each source's size (non-MRI counts modality as part of the source)."""
+    inside a class by the square root of each source's size (non-MRI counts modality as part of the source).
+
+    Brain images of which only the possible patterns are known are drawn like one more class of that task."""
     weights = np.zeros(len(samples))
     for task, share in mix.items():
         cells = [
-            (sample.targets[task], f"{sample.source}/{sample.modality}/{sample.body_part}")
-            if sample.targets[task] != IGNORE
+            (_draw_class(sample, task), f"{sample.source}/{sample.modality}/{sample.body_part}")
+            if _draw_class(sample, task) != IGNORE
             else None
             for sample in samples
         ]
@@ -134,3 +196,9 @@ def draw_weights(samples: Sequence[Sample], mix: dict[str, float]) -> np.ndarray
             if cell:
                 weights[i] += share / len(roots) / roots[cell[0]] / np.sqrt(sizes[cell])
     return weights / weights.sum()
+
+
+def _draw_class(sample: Sample, task: str) -> int:
+    if task == "brain" and sample.possible:
+        return len(TASKS[task])
+    return sample.targets[task]

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from mri_models.preprocess import InputSpec, letterbox, normalise
 from mri_models.training.augment import augment, transplant
-from mri_models.training.corpus import IGNORE, TASKS, Sample, read_mask, read_pixels
+from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_discs, read_mask, read_pixels
 from mri_models.training.recipe import Recipe
 
 STRIDE = 32  # of every trunk used here: one lesion cell is 32 input pixels
@@ -20,12 +20,16 @@ HISTOGRAM_SHARE = 0.2  # of images that take over another image's grey levels
 
 
 class Images(Dataset):
-    """Items: {"pixel_values" (3, S, S), "labels" (T,), "lesion" (1, S/32, S/32)}; `train` switches augmentation on."""
+    """Items: pixel_values (3, S, S), labels (T,), possible (5,), lesion (1, g, g), discs (g, g) with g = S/32.
+
+    `train` switches augmentation on. "possible" marks the brain labels that may be true of an image without a label
+    (all zero: nothing known); "discs" holds the worst Pfirrmann grade of a disc in each cell, 0 for none, or IGNORE.
+    """
 
     def __init__(self, samples: Sequence[Sample], recipe: Recipe, spec: InputSpec, *, train: bool):
         cv2.setNumThreads(0)  # the loader's processes are the parallelism
         self.samples, self.recipe, self.spec, self.train = samples, recipe, spec, train
-        self.pixels = [read_pixels(sample.path) for sample in samples]
+        self.pixels = [read_pixels(sample.path, recipe.longest) for sample in samples]
         self.masks = [
             read_mask(sample.mask, pixels.shape) if sample.mask else None
             for sample, pixels in zip(samples, self.pixels, strict=True)
@@ -39,7 +43,8 @@ class Images(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        targets = dict(self.samples[index].targets)
+        sample, discs = self.samples[index], None
+        targets = dict(sample.targets)
         image = self.pixels[index].astype(np.float32) / 255
         if not self.train:
             canvas, mask = letterbox(image, self.spec.size), None
@@ -49,15 +54,18 @@ class Images(Dataset):
             if targets["brain"] == HEALTHY:
                 image, mask, targets["brain"] = self._with_patch(image, rng)
             other = None
-            if rng.random() < HISTOGRAM_SHARE:
+            if rng.random() < HISTOGRAM_SHARE and not self.recipe.gentle:
                 other = self.pixels[rng.choice(self.mri)].astype(np.float32) / 255
-            drawn = np.zeros(image.shape, np.uint8) if mask is None else mask
-            canvas, drawn = augment(image, drawn, self.spec.size, rng, other)
+            drawn = draw_discs(sample.discs, image.shape) if mask is None else mask
+            canvas, drawn = augment(image, drawn, self.spec.size, rng, other, gentle=self.recipe.gentle)
             mask = None if mask is None or targets["brain"] == IGNORE else drawn
+            discs = drawn if sample.discs else None
         return {
             "pixel_values": normalise(canvas, self.spec),
             "labels": torch.tensor([targets[task] for task in self.recipe.tasks]),
+            "possible": torch.tensor([name in sample.possible for name in TASKS["brain"]], dtype=torch.float),
             "lesion": self._cells(mask),
+            "discs": self._grades(discs),
         }
 
     def _with_patch(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
@@ -81,3 +89,10 @@ class Images(Dataset):
             return torch.full((1, side, side), -1.0)
         cells = cv2.resize(mask.astype(np.float32) / 255, (side, side), interpolation=cv2.INTER_AREA)
         return torch.from_numpy(np.ascontiguousarray(cells))[None]
+
+    def _grades(self, drawn: np.ndarray | None) -> torch.Tensor:
+        """The worst disc grade in each feature cell, 0 for none, or IGNORE where no disc is known."""
+        side = self.spec.size // STRIDE
+        if drawn is None:
+            return torch.full((side, side), IGNORE)
+        return torch.from_numpy(drawn.reshape(side, STRIDE, side, STRIDE).max((1, 3)).astype(np.int64))

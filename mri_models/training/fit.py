@@ -84,7 +84,8 @@ class BalancedTrainer(Trainer):
 
 
 def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]:
-    """Balanced accuracy and class-balanced log loss of each task on validation patients.
+    """Balanced accuracy and class-balanced log loss of each task on validation patients, and the log losses' mean
+    weighted by the recipe's mix ("nll"), which chooses the checkpoint.
 
     The loss is taken after temperature scaling, as serving does: label smoothing alone would let an early, vague
     checkpoint win.
@@ -104,15 +105,16 @@ def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]
         losses = -scores[np.arange(len(truth)), truth]
         metrics[f"{task}_nll"] = float(np.mean([losses[truth == c].mean() for c in np.unique(truth)]))
         metrics[f"{task}_balanced_accuracy"] = float(balanced_accuracy_score(truth, scores.argmax(1)))
+    metrics["nll"] = sum(share * metrics.get(f"{task}_nll", 0.0) for task, share in recipe.mix.items())
     return metrics
 
 
 def validation_subset(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:
-    """A fixed, balanced draw of validation images for the exported task."""
-    chosen = [s for s in samples if s.split == "val" and s.targets[recipe.head] != IGNORE]
+    """A fixed draw of validation images, balanced as the recipe's mix is."""
+    chosen = [s for s in samples if s.split == "val" and any(s.targets[task] != IGNORE for task in recipe.mix)]
     if len(chosen) <= VALIDATION_IMAGES:
         return chosen
-    weights = draw_weights(chosen, {recipe.head: 1.0})
+    weights = draw_weights(chosen, recipe.mix)
     picks = np.random.default_rng(0).choice(len(chosen), VALIDATION_IMAGES, replace=False, p=weights)
     return [chosen[i] for i in sorted(picks)]
 
@@ -138,7 +140,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         save_steps=every,
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model=f"{recipe.head}_nll",
+        metric_for_best_model="nll",
         greater_is_better=False,
         logging_steps=20,
         dataloader_num_workers=8 if gpu else 1,

@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mri_models.training.corpus import IGNORE, TASKS
+from mri_models.training.corpus import IGNORE, PFIRRMANN, TASKS
 from mri_models.training.recipe import Recipe
 
 TEMPERATURE = 2.0  # of distillation (Hinton 2015)
 
 
 class MultiTask(nn.Module):
-    """pixel_values (B, 3, S, S), labels (B, T) class indices or IGNORE, lesion (B, 1, g, g) in [0, 1] or < 0 = unknown.
+    """pixel_values (B, 3, S, S), labels (B, T) class indices or IGNORE, lesion (B, 1, g, g) in [0, 1] or < 0 = unknown,
+    possible (B, 5) the brain labels that may be true of images without a label (zeros: unknown),
+    discs (B, g, g) the Pfirrmann grade of a disc in each cell, 0 for none, or IGNORE.
 
     Returns {"loss", "logits"}: logits (B, sum of classes) are the tasks' outputs side by side, in recipe order.
     """
@@ -31,6 +33,8 @@ class MultiTask(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.heads = nn.ModuleDict({task: nn.Linear(width, len(TASKS[task])) for task in recipe.tasks})
         self.lesion_head = nn.Conv2d(width, 1, 1)
+        if recipe.disc_weight:
+            self.disc_head = nn.Conv2d(width, 1 + PFIRRMANN, 1)
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher else []  # a list: not a submodule
         if teacher:
             self.imitate = nn.Linear(width, teacher.trunk.num_features)
@@ -44,13 +48,22 @@ class MultiTask(nn.Module):
         return {task: head(pooled) for task, head in self.heads.items()}
 
     def forward(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, lesion: torch.Tensor | None = None
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        lesion: torch.Tensor | None = None,
+        possible: torch.Tensor | None = None,
+        discs: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         features, pooled = self.encode(pixel_values)
         logits = self.task_logits(self.dropout(pooled))
         output = {"logits": torch.cat(list(logits.values()), 1).float()}
         if labels is not None:
             output["loss"] = self.loss(logits, labels, features, lesion)
+            if discs is not None and self.recipe.disc_weight:
+                output["loss"] = output["loss"] + self.recipe.disc_weight * grade_loss(self.disc_head(features), discs)
+            if possible is not None and "brain" in logits:
+                output["loss"] = output["loss"] + partial_loss(logits["brain"], possible)
             if self._teacher and self.training:
                 output["loss"] = output["loss"] + self.imitation(pixel_values, pooled, logits)
         return output
@@ -84,3 +97,23 @@ class MultiTask(nn.Module):
             student = F.log_softmax(logits[task].float() / TEMPERATURE, 1)
             loss = loss + F.kl_div(student, F.softmax(answers[task].float() / TEMPERATURE, 1), reduction="batchmean")
         return loss
+
+
+def partial_loss(logits: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
+    """Minus log of the score given to the possible labels together (partial-label learning, Jin & Ghahramani 2002).
+
+    logits (B, C), possible (B, C) of 0 and 1; rows of zeros count nothing.
+    """
+    known = possible.sum(1) > 0
+    scores = F.log_softmax(logits.float(), 1).masked_fill(possible == 0, -torch.inf)
+    return -torch.logsumexp(scores[known], 1).sum() / len(logits)
+
+
+def grade_loss(logits: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each cell's disc grade, cells with a disc and cells without one weighing alike.
+
+    logits (B, 6, g, g); grades (B, g, g) 0 to 5, or IGNORE.
+    """
+    losses = F.cross_entropy(logits.float(), grades, ignore_index=IGNORE, reduction="none")
+    parts = [losses[chosen].mean() for chosen in (grades > 0, grades == 0) if chosen.any()]
+    return sum(parts, logits.new_zeros((), dtype=torch.float32))

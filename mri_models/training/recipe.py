@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mri_models.errors import RecipeError
 
 FOLDER = Path(__file__).parent / "recipes"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,9 @@ class Recipe:
     weight_decay: float = 0.02
     smoothing: float = 0.05  # label smoothing
     mask_weight: float = 0.3  # weight of the lesion-outline loss
+    disc_weight: float = 0.0  # weight of the disc-grade loss (spine: boxes and Pfirrmann grades of single discs)
+    gentle: bool = False  # only augmentation that leaves thin structures and their grey levels alone
+    longest: int = 256  # px; images are kept at this size in memory
     transplant: float = 0.35  # share of healthy brains that get a patch from another image
     evaluations: int = 6  # validations during the run
     patience: int = 4  # validations without improvement before stopping
@@ -54,7 +59,16 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
-    """Read recipes/NAME.toml or a path, then apply "key=value" changes (values in TOML syntax)."""
+    """A classifier's recipe: recipes/NAME.toml or a path, then "key=value" changes (values in TOML syntax)."""
+    path, values = read_values(name_or_path, changes)
+    recipe = strict(Recipe, path, values)
+    if strangers := set(recipe.mix) - set(recipe.tasks):
+        raise RecipeError("bad_mix", f"{path.name}: mix names {sorted(strangers)}, which is no task of this recipe.")
+    return recipe
+
+
+def read_values(name_or_path: str, changes: Iterable[str] = ()) -> tuple[Path, dict[str, Any]]:
+    """The recipe's file and its values, `changes` applied; nothing is checked yet."""
     path = Path(name_or_path)
     if not path.suffix:
         path = FOLDER / f"{name_or_path}.toml"
@@ -70,12 +84,14 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
             values[key.strip()] = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
             values[key.strip()] = text  # a bare word is a string
-    known_keys = {f.name for f in dataclasses.fields(Recipe)}
-    if unknown := set(values) - known_keys:
+    return path, values
+
+
+def strict(kind: type[T], path: Path, values: dict[str, Any]) -> T:
+    """`values` as the dataclass `kind`; an unknown key is an error."""
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := set(values) - known:
         raise RecipeError(
-            "unknown_key", f"{path.name}: unknown {sorted(unknown)}; a recipe has {', '.join(sorted(known_keys))}."
+            "unknown_key", f"{path.name}: unknown {sorted(unknown)}; a recipe has {', '.join(sorted(known))}."
         )
-    recipe = Recipe(**values)
-    if strangers := set(recipe.mix) - set(recipe.tasks):
-        raise RecipeError("bad_mix", f"{path.name}: mix names {sorted(strangers)}, which is no task of this recipe.")
-    return recipe
+    return kind(**values)
