@@ -14,11 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from mri_models.drift.live import LiveMonitor
 from mri_models.errors import MriError
 from mri_models.explain import METHODS, overlay
-from mri_models.page import render
+from mri_models.hub import resolve
+from mri_models.page import paper, render, unusual
 from mri_models.page.desk import Desk, lay_out
 from mri_models.page.gallery import Example, gallery, load_examples
+from mri_models.page.monitor import Player, drift_call, monitor_tab
 from mri_models.page.shown import Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
 from mri_models.page.viewer import OPACITY, view
@@ -41,18 +44,23 @@ PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
 def build_app(pipeline: Pipeline, examples: Path = EXAMPLES) -> gr.Blocks:
     """The page and its named endpoints; start it with `launch`."""
     known = load_examples(examples)
-    reader = Reader(pipeline, spaces.GPU(duration=60)) if spaces else Reader(pipeline)
+    weights = resolve()
+    monitor = LiveMonitor.from_weights(weights, pipeline.hashes)
+    lend = {"lend": spaces.GPU(duration=60)} if spaces else {}
+    reader = Reader(pipeline, monitor.remember, **lend)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
         gr.HTML(render.header(), apply_default_css=False)
         with gr.Tabs():
             with gr.Tab("Analyse"):
                 _connect(lay_out(gallery(known, pipeline.read)), reader, known)
+            with gr.Tab("Monitor") as tab:
+                monitor_tab(tab, monitor, Player(weights))
             with gr.Tab("Models"):
                 _models_tab(pipeline.cards)
             with gr.Tab("About"):
                 gr.Markdown(ABOUT.read_text(encoding="utf-8"), elem_classes="mri-prose")
         gr.HTML(render.footer(), apply_default_css=False)
-        _endpoints(reader)
+        _endpoints(reader, monitor)
     return demo.queue(max_size=200)
 
 
@@ -113,16 +121,20 @@ def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> Non
             desk.json: seen.report.to_dict(),
         }
 
-    kept = (desk.tiles,)
+    kept = (desk.tiles, desk.paper)
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
+    answer.append(desk.paper.fold)
     map_in, map_out = [desk.shown, desk.method], [desk.shown, desk.view, desk.note, desk.json]
     waiting = {"show_progress": "minimal", "show_progress_on": desk.way}
     uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
     chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
     another = desk.method.input(lambda: render.map_note(None), None, desk.note, show_progress="hidden", **PAGE_ONLY)
-    for event in (uploaded.success, chosen.success, another.success):
-        # An event of its own: a visitor's verdict may wait for another's verdict, never for another's map.
-        event(show_map, map_in, map_out, show_progress="hidden", **ON_MODELS, **PAGE_ONLY)
+    # An event of its own: a visitor's verdict may wait for another's verdict, never for another's map.
+    mapped = [
+        event(show_map, map_in, map_out, show_progress="hidden", **ON_MODELS, **PAGE_ONLY).success
+        for event in (uploaded.success, chosen.success, another.success)
+    ]
+    paper.connect(desk.paper, desk.shown, [uploaded.success, chosen.success, *mapped], **PAGE_ONLY)
 
 
 def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
@@ -138,6 +150,8 @@ def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
         desk.method: gr.Radio(visible=seen.explainable),
         desk.note: render.map_note(None) if seen.explainable else render.no_map(),
         desk.scores: render.scores(seen.report),
+        desk.unusual: gr.HTML(unusual.panel(seen.report), visible=True),
+        desk.paper.fold: gr.Accordion(visible=True),
         desk.details: gr.Accordion(visible=True),
         desk.json: seen.report.to_dict(),
     }
@@ -151,7 +165,7 @@ def _models_tab(cards: Mapping[str, str]) -> None:
     choice.input(cards.get, choice, card, show_progress="hidden", **PAGE_ONLY)
 
 
-def _endpoints(reader: Reader) -> None:
+def _endpoints(reader: Reader, monitor: LiveMonitor) -> None:
     """Named endpoints for gradio_client, curl and MCP; their components stay hidden."""
     analyze, analyze_batch, explain = _calls(reader)
     with gr.Column(visible=False):
@@ -159,10 +173,12 @@ def _endpoints(reader: Reader) -> None:
         flag, report = gr.Checkbox(False, label="explain"), gr.JSON(label="report")
         method = gr.Radio(list(METHODS), value=METHODS[0], label="method")
         opacity, image = gr.Slider(0, 1, OPACITY, label="opacity"), gr.Image(label="overlay", format="png")
-        call = gr.Button()
+        fields, call = paper.hidden_fields(), gr.Button()
     call.click(analyze, [file, flag], report, api_name="analyze", **ON_MODELS)
     call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_MODELS)
     call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MODELS)
+    call.click(handler(paper.report_call(reader)), [file, *fields], report, api_name="report", **ON_MODELS)
+    call.click(drift_call(monitor), None, report, api_name="drift")
 
 
 def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:

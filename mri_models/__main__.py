@@ -1,4 +1,4 @@
-"""The command line: `python -m mri_models analyze | train | export | evaluate | benchmark | info`."""
+"""The command line: `python -m mri_models analyze | train | export | evaluate | benchmark | drift | info`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mri_models.drift import commands as drift
 from mri_models.errors import MriError
 from mri_models.types import DISCLAIMER, Report
+from mri_models.wording import LANGUAGES
 
 CORPUS = Path("../shared/corpus")
 
@@ -36,8 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--json", action="store_true", help="one line of JSON for each file (JSON Lines)")
     analyze.add_argument("--no-explain", action="store_true", help="skip Integrated Gradients")
     analyze.add_argument("--out", type=Path, metavar="DIR", help="also write STEM.json and STEM.overlay.png here")
+    analyze.add_argument("--pdf", action="store_true", help="with --out: also write the report as STEM.pdf")
+    analyze.add_argument("--language", choices=LANGUAGES, default="en", help="of the PDF")
     _add_weights(analyze)
-    analyze.set_defaults(run=_analyze)
+    analyze.set_defaults(run=_analyze, fail=analyze.error)
 
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
     train.add_argument("recipe")
@@ -54,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="figures go here")
     evaluate.add_argument("--split", default="test", choices=("val", "test"))
     evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
+    evaluate.add_argument("--only", choices=("anomaly",), help="measure this alone and keep the other results")
     _add_weights(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -65,10 +70,12 @@ def _parser() -> argparse.ArgumentParser:
 
     benchmark = commands.add_parser("benchmark", help="median time of a verdict and of an explanation")
     benchmark.add_argument("--rounds", type=int, default=15)
+    benchmark.add_argument("--visitors", action="store_true", help="also start app.py and send 1, 4, 10, 30 visitors")
     benchmark.add_argument("--write", action="store_true", help="keep it in weights/benchmark.json and the README")
     _add_weights(benchmark)
     benchmark.set_defaults(run=_benchmark)
 
+    drift.add(commands, CORPUS)
     info = commands.add_parser("info", help="which models are loaded, with thresholds and hashes")
     _add_weights(info)
     info.set_defaults(run=_info)
@@ -82,6 +89,8 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 def _analyze(options: argparse.Namespace) -> int:
     from mri_models.pipeline import Pipeline  # torch loads only for commands that need it
 
+    if options.pdf and not options.out:
+        options.fail("--pdf needs --out DIR to write into")
     pipeline = Pipeline.from_pretrained(options.weights)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -90,6 +99,8 @@ def _analyze(options: argparse.Namespace) -> int:
         print(json.dumps(report.to_dict()) if options.json else _summary(report), flush=True)
         if options.out:
             _write(report, path, options.out)
+        if options.pdf:
+            report.to_pdf(options.out / f"{path.stem}.pdf", language=options.language)
     return 0
 
 
@@ -117,29 +128,42 @@ def _write(report: Report, path: Path, folder: Path) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from mri_models.training import anomaly
     from mri_models.training.fit import train
     from mri_models.training.recipe import load_recipe
 
+    if anomaly.is_autoencoder(options.recipe):
+        recipe = anomaly.load_anomaly_recipe(options.recipe, options.set)
+        anomaly.train(recipe, options.data, options.runs, resume=not options.no_resume)
+        return 0 if options.no_export else _export(options)
     recipe = load_recipe(options.recipe, options.set)
     if not recipe.run:  # else the run that it names holds its network already
         train(recipe, options.data, options.runs, resume=not options.no_resume)
-    return 0 if options.no_export else _export(options)
+    return 0 if options.no_export or not recipe.exported else _export(options)
 
 
 def _export(options: argparse.Namespace) -> int:
+    from mri_models.training import anomaly, anomaly_export
     from mri_models.training.export import export
     from mri_models.training.recipe import load_recipe
 
-    folder = export(load_recipe(options.recipe, options.set), options.data, options.runs, options.weights)
+    folders = options.data, options.runs, options.weights
+    if anomaly.is_autoencoder(options.recipe):
+        folder = anomaly_export.export(anomaly.load_anomaly_recipe(options.recipe, options.set), *folders)
+    else:
+        folder = export(load_recipe(options.recipe, options.set), *folders)
     print(f"wrote {folder}")
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from mri_models.evaluation.run import evaluate
+    from mri_models.evaluation.run import evaluate, evaluate_anomaly
     from mri_models.pipeline import Pipeline
 
     pipeline = Pipeline.from_pretrained(options.weights)
+    if options.only == "anomaly":
+        evaluate_anomaly(pipeline, options.data)
+        return 0
     evaluate(pipeline, options.data, options.out, split=options.split, limit=options.limit)
     return 0
 
@@ -149,6 +173,10 @@ def _benchmark(options: argparse.Namespace) -> int:
     from mri_models.pipeline import Pipeline
 
     result = benchmark(Pipeline.from_pretrained(options.weights), options.rounds)
+    if options.visitors:
+        from mri_models.evaluation.visitors import visit
+
+        result["visitors"] = visit()
     print(json.dumps(result, indent=1))
     if options.write:
         write(result)
@@ -158,9 +186,13 @@ def _benchmark(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     from mri_models.pipeline import Pipeline
 
-    for name, model in Pipeline.from_pretrained(options.weights).models.items():
+    pipeline = Pipeline.from_pretrained(options.weights)
+    for name, model in pipeline.models.items():
         accepted = ", ".join(f"{label} >= {t:.2f}" for label, t in model.calibration.thresholds.items())
         print(f"{name}  {model.spec.size} px  sha256 {model.digest[:12]}  {accepted}")
+    if found := pipeline.anomaly:
+        rule = f"borderline >= {found.rule.borderline:.2f}, anomalous >= {found.rule.threshold:.2f}"
+        print(f"anomaly  {found.observer.autoencoder.size} px  sha256 {found.digest[:12]}  {rule}")
     return 0
 
 

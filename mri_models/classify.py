@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ class Classifier:
         self.calibration = calibration
         self.ood = ood
         self.digest = digest
+        self.trunk = trunk_digest(network)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Classifier:
@@ -106,23 +108,32 @@ class Classifier:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def encode(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, S, S) → logits (B, C) and pooled features (B, D), both float32; half precision on a GPU."""
-        batch = batch.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            features = self.network.forward_features(batch)
-            pooled = self.network.forward_head(features, pre_logits=True)
-            logits = self.network.get_classifier()(pooled)
-        return logits.float(), pooled.float()
+    @property
+    def features_key(self) -> tuple[object, ...]:
+        """What `features` depends on: stages with equal keys see the same, and one look serves them all."""
+        return self.trunk, self.spec, self.calibration.flip
 
     @torch.inference_mode()
+    def features(self, batch: torch.Tensor) -> np.ndarray:
+        """(B, 3, S, S) → pooled features (B, D), the mean over an image and its mirror if asked.
+
+        Half precision on a GPU.
+        """
+        batch = batch.to(self.device, memory_format=torch.channels_last)
+        views = (batch, batch.flip(3)) if self.calibration.flip else (batch,)
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            pooled = [self.network.forward_head(self.network.forward_features(view), pre_logits=True) for view in views]
+        return torch.stack(pooled).float().mean(0).cpu().numpy()
+
+    @torch.inference_mode()
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Pooled features (B, D) → logits (B, C): one linear layer ends every network here."""
+        return self.network.get_classifier()(torch.from_numpy(features).to(self.device)).cpu().numpy()
+
     def outputs(self, batch: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """(B, 3, S, S) → logits (B, C) and features (B, D), each the mean over an image and its mirror if asked."""
-        logits, pooled = self.encode(batch)
-        if self.calibration.flip:
-            mirrored = self.encode(batch.flip(3))
-            logits, pooled = (logits + mirrored[0]) / 2, (pooled + mirrored[1]) / 2
-        return logits.cpu().numpy(), pooled.cpu().numpy()
+        """(B, 3, S, S) → logits (B, C) and features (B, D)."""
+        features = self.features(batch)
+        return self.logits(features), features
 
     def decide(self, logits: np.ndarray, features: np.ndarray) -> list[Prediction]:
         """Logits (N, C) and features (N, D) → calibrated predictions."""
@@ -151,5 +162,24 @@ class Classifier:
             embedding=embedding,
         )
 
+    def look(self, scan: Scan) -> np.ndarray:
+        """Scan → pooled features (1, D)."""
+        return self.features(to_tensor(scan, self.spec))
+
+    def judge(self, features: np.ndarray) -> Prediction:
+        """Pooled features (1, D) → calibrated prediction."""
+        return self.decide(self.logits(features), features)[0]
+
     def __call__(self, scan: Scan) -> Prediction:
-        return self.decide(*self.outputs(to_tensor(scan, self.spec)))[0]
+        return self.judge(self.look(scan))
+
+
+def trunk_digest(network: nn.Module) -> str:
+    """SHA-256 of everything before the last linear layer."""
+    head = {id(tensor) for tensor in network.get_classifier().state_dict(keep_vars=True).values()}
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) not in head:
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -4,6 +4,7 @@ MriError                 base: `code` for programs, the message for people (what
 ├── InputError           the caller's image can't be analysed; becomes a rejection, never a traceback
 │   ├── FileRejected     stage "file": not readable, too large, unsupported
 │   └── QualityRejected  stage "quality": readable, but blank, tiny, noise, ...
+├── ContextError         what the visitor told about the person is not in the fixed vocabulary
 ├── WeightsError         a model folder or Hub revision is missing, incomplete, altered or of another schema
 ├── DataError            a training or evaluation data set does not look as its manifest says
 └── RecipeError          a training recipe has an unknown key or an impossible value
@@ -35,6 +36,10 @@ class QualityRejected(InputError):
     """The image is readable but holds nothing to analyse: blank, tiny, pure noise."""
 
     stage = "quality"
+
+
+class ContextError(MriError):
+    """A word about the person that no rule knows; the message lists those that it may be."""
 
 
 class WeightsError(MriError):

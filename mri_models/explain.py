@@ -1,12 +1,10 @@
 """Where did the model look? Integrated Gradients and Grad-CAM as signed maps, and one way to draw them.
 
-Integrated Gradients: Sundararajan 2017 (captum), pre-softmax logit, Gauss-Legendre steps doubled until the
-completeness gap is small. Grad-CAM: Selvaraju 2017, on the last feature map.
+Integrated Gradients: Sundararajan 2017 (captum), pre-softmax logit, from the blurred image, with more Gauss-Legendre
+steps until the completeness gap is small. Grad-CAM: Selvaraju 2017, on the last feature map.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ import torch.nn.functional as F
 from captum.attr import IntegratedGradients
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from mri_models.classify import Classifier
 from mri_models.preprocess import to_tensor, undo_letterbox
@@ -21,18 +20,13 @@ from mri_models.types import Attribution, Scan
 
 METHODS = ("integrated_gradients", "grad_cam")
 TOLERANCE = 0.05  # completeness gap that needs no further steps
+FIRST, LEG_STEPS = 16, 8  # Integrated Gradients: steps of the first pass, and on each leg of the later ones
+MOST = {False: 32, True: 64}  # steps without and with a GPU: two cores take 1.3 s for 16
+BASELINE_BLUR = 0.03  # of the baseline, in shares of the canvas; more blur widens the gap
 SMOOTHING = 0.012  # blur in shares of the canvas: single pixels are no evidence, small structures are
 INTERNAL_BATCH = 8  # images per backward pass: bounds memory
-_COOL = np.array((33, 102, 172), np.float32)  # against the class; colour-blind-safe pair (ColorBrewer RdBu)
-_WARM = np.array((214, 47, 39), np.float32)  # for the class
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """How many integration steps to start with, and where doubling ends."""
-
-    first: int = 16
-    last: int = 64
+COOL, WARM = (33, 102, 172), (214, 47, 39)  # against, for the class; colour-blind-safe pair (ColorBrewer RdBu)
+HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))  # "inferno", for errors >= 0
 
 
 def attribute(classifier: Classifier, scan: Scan, target: str, method: str = METHODS[0]) -> Attribution:
@@ -49,31 +43,55 @@ def attribute(classifier: Classifier, scan: Scan, target: str, method: str = MET
     raise ValueError(f"method must be one of {METHODS}, got {method!r}")
 
 
-def integrated_gradients(classifier: Classifier, scan: Scan, target: str, steps: Steps | None = None) -> Attribution:
-    """Integrated Gradients from a black image, as (H, W) on the scan's grid."""
-    steps = steps or Steps()
+def integrated_gradients(classifier: Classifier, scan: Scan, target: str, most: int | None = None) -> Attribution:
+    """Integrated Gradients from the blurred image, as (H, W) on the scan's grid; at most `most` steps.
+
+    The first pass takes FIRST Gauss-Legendre steps. While the completeness gap exceeds TOLERANCE another pass cuts the
+    path into twice as many legs; the map is the mean of the passes, so that none was in vain.
+    """
+    most = most or MOST[classifier.device.type == "cuda"]
     image = to_tensor(scan, classifier.spec).to(classifier.device)
-    black = torch.tensor([-m / s for m, s in zip(classifier.spec.mean, classifier.spec.std, strict=True)])
-    baseline = black.view(1, 3, 1, 1).expand_as(image).to(image)
+    baseline = blurred(image)
     index = classifier.labels.index(target)
     method = IntegratedGradients(lambda batch: _logits(classifier, batch))
-    count = steps.first
+    with torch.inference_mode():
+        high, low = _logits(classifier, torch.cat([image, baseline]))[:, index].tolist()
+    total, taken, legs = torch.zeros_like(image[0]), 0, 1
     while True:
-        values, delta = method.attribute(
-            image,
-            baseline,
-            target=index,
-            n_steps=count,
-            method="gausslegendre",
-            internal_batch_size=INTERNAL_BATCH,
-            return_convergence_delta=True,
-        )
-        gap = abs(float(delta)) / max(abs(float(values.sum()) - float(delta)), 1e-6)
-        if gap <= TOLERANCE or count * 2 > steps.last:
+        steps = max(FIRST, LEG_STEPS * legs)
+        total += steps * _pass(method, image, baseline, index, (legs, steps // legs))
+        taken, legs = taken + steps, legs * 2
+        gap = abs(float(total.sum()) / taken - (high - low)) / max(abs(high - low), 1e-6)
+        if gap <= TOLERANCE or taken + LEG_STEPS * legs > most:
             break
-        count *= 2
-    signed = values.sum(1)[0].float().cpu().numpy()  # (1, 3, S, S) -> (S, S)
-    return _on_scan(signed, classifier, scan, METHODS[0], target, completeness_gap=gap, steps=count, baseline="black")
+    signed = (total / taken).sum(0).float().cpu().numpy()  # (3, S, S) -> (S, S)
+    return _on_scan(signed, classifier, scan, METHODS[0], target, completeness_gap=gap, steps=taken, baseline="blurred")
+
+
+def blurred(image: torch.Tensor) -> torch.Tensor:
+    """(1, 3, S, S) without its details.
+
+    Fading to black, as in the original paper, passes images of no contrast, where these networks' scores swing: four
+    times the completeness gap for the same number of steps.
+    """
+    sigma = BASELINE_BLUR * image.shape[-1]
+    return gaussian_blur(image, [2 * round(3 * sigma) + 1] * 2, [sigma, sigma])
+
+
+def _pass(
+    method: IntegratedGradients, image: torch.Tensor, baseline: torch.Tensor, target: int, plan: tuple[int, int]
+) -> torch.Tensor:
+    """Attributions (3, S, S) along the straight path, cut into legs; plan: (legs, steps a leg)."""
+    legs, steps = plan
+    points = torch.lerp(baseline, image, torch.linspace(0, 1, legs + 1, device=image.device).view(-1, 1, 1, 1))
+    return method.attribute(
+        points[1:],
+        points[:-1],
+        target=target,
+        n_steps=steps,
+        method="gausslegendre",
+        internal_batch_size=INTERNAL_BATCH,
+    ).sum(0)
 
 
 def grad_cam(classifier: Classifier, scan: Scan, target: str) -> Attribution:
@@ -101,10 +119,18 @@ def overlay(scan: Scan, attribution: Attribution, opacity: float = 0.6) -> Image
     The colour scale is fixed by validation images, so that a map without evidence stays empty.
     """
     strength = np.clip(attribution.values / attribution.scale, -1, 1)[..., None]
-    colour = np.where(strength > 0, _WARM, _COOL)
+    colour = np.where(strength > 0, np.array(WARM, np.float32), np.array(COOL, np.float32))
     alpha = np.abs(strength) * np.clip(opacity, 0, 1)
     grey = np.asarray(picture(scan), np.float32)
     return Image.fromarray((grey * (1 - alpha) + colour * alpha).round().astype(np.uint8))
+
+
+def heat(error: np.ndarray, scale: float) -> Image.Image:
+    """(S, S) error → RGB on a fixed scale from 0 (black) to `scale` and above (pale yellow)."""
+    place = np.clip(error / scale, 0, 1)
+    stops = np.linspace(0, 1, len(HEAT))
+    channels = [np.interp(place, stops, channel) for channel in zip(*HEAT, strict=True)]
+    return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
 
 
 def _logits(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import zlib
@@ -65,6 +66,15 @@ def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image)
     kind = _picture_kind(data)
     with _refusing(f"{kind} picture"), Image.open(BytesIO(data), formats=(kind,)) as picture:
         return _from_picture(picture)
+
+
+def fingerprint(source: object) -> str | None:
+    """SHA-256 of a file's bytes; None for what is no file, can't be read, or is too large to be looked at."""
+    try:
+        data = source if isinstance(source, bytes) else _read_file(Path(source))
+    except (FileRejected, TypeError):
+        return None
+    return hashlib.sha256(data).hexdigest() if len(data) <= MAX_BYTES else None
 
 
 @contextmanager

@@ -14,16 +14,19 @@ import torch
 from PIL import Image
 
 from mri_models import report as rules
+from mri_models.anomaly import NAME as ANOMALY
+from mri_models.anomaly import AnomalyDetector
 from mri_models.classify import Classifier
 from mri_models.errors import InputError, WeightsError
 from mri_models.explain import METHODS, attribute
 from mri_models.hub import model_folders, resolve
-from mri_models.intake import read_scan
+from mri_models.intake import fingerprint, read_scan
 from mri_models.quality import check_quality
 from mri_models.types import Attribution, Prediction, Rejection, Report, Scan
 
 Source = str | os.PathLike | bytes | np.ndarray | Image.Image
 GATE, BODY_PART, DIAGNOSIS = "gate", "body_part", "diagnosis/"
+BRAIN = DIAGNOSIS + "brain"
 
 
 class Pipeline:
@@ -32,11 +35,17 @@ class Pipeline:
     >>> report = Pipeline.from_pretrained()("scan.png")
     """
 
-    def __init__(self, models: Mapping[str, Classifier], cards: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        models: Mapping[str, Classifier],
+        cards: Mapping[str, str] | None = None,
+        anomaly: AnomalyDetector | None = None,
+    ):
         if missing := {GATE, BODY_PART} - set(models):
             raise WeightsError("missing_stage", f"The weights lack {sorted(missing)}; every analysis needs them.")
         self.models = MappingProxyType(dict(models))
         self.cards = MappingProxyType(dict(cards or {}))
+        self.anomaly = anomaly
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike | None = None, device: str | None = None) -> Pipeline:
@@ -46,13 +55,17 @@ class Pipeline:
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         folders = model_folders(resolve(source))
-        models = {name: Classifier.load(folder, device) for name, folder in folders.items()}
-        return cls(models, {name: _card(folder) for name, folder in folders.items()})
+        models = {name: Classifier.load(folder, device) for name, folder in folders.items() if name != ANOMALY}
+        anomaly = None
+        if ANOMALY in folders and BRAIN in models:
+            anomaly = AnomalyDetector.load(folders[ANOMALY], models[BRAIN], device)
+        return cls(models, {name: _card(folder) for name, folder in folders.items()}, anomaly)
 
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each model's weights."""
-        return {name: model.digest for name, model in self.models.items()}
+        anomaly = {ANOMALY: self.anomaly.digest} if self.anomaly else {}
+        return {name: model.digest for name, model in self.models.items()} | anomaly
 
     @property
     def device(self) -> torch.device:
@@ -62,12 +75,14 @@ class Pipeline:
     def __call__(self, source: Source, *, name: str | None = None, explain: bool = True) -> Report:
         """Analyse one image. A bad one gives a Report with a rejection, never an exception."""
         name = name or (Path(source).name if isinstance(source, str | os.PathLike) else "image")
+        digest = fingerprint(source)
         start = perf_counter()
         try:
             scan = self.read(source)
         except InputError as error:
-            return self.refuse(error, name)
+            return dataclasses.replace(self.refuse(error, name), input_sha256=digest)
         report = self.verdict(scan, name, read_ms=_since(start))
+        report = dataclasses.replace(report, scan=scan, input_sha256=digest)
         if not explain or self.explained(report) is None:
             return report
         start = perf_counter()
@@ -88,20 +103,28 @@ class Pipeline:
         )
 
     def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
-        """The three stages, without explanation; the first that refuses ends the way."""
+        """The three stages and a brain's anomaly score, without explanation; the first that refuses ends the way."""
         timing = {} if read_ms is None else {"file": read_ms}
         found: dict[str, Prediction] = {}
+        looks: dict[object, np.ndarray] = {}  # stages exported from one trunk share one look at the image
         rejection = None
         for stage in (GATE, BODY_PART, "diagnosis"):
             start = perf_counter()
             model = self.models.get(stage if stage != "diagnosis" else DIAGNOSIS + found[BODY_PART].label)
             if model:
-                found[stage] = model(scan)
+                if model.features_key not in looks:
+                    looks[model.features_key] = model.look(scan)
+                found[stage] = model.judge(looks[model.features_key])
                 timing[stage] = _since(start)
             rejection = rules.refusal(stage, found.get(stage), scan, part=found.get(BODY_PART))
             if rejection:
                 break
-        return rules.complete(Report(name, rejection, **found, timing_ms=timing, models=self.hashes))
+        anomaly, part = None, found.get(BODY_PART)
+        if self.anomaly and part and part.accepted and part.label == "brain":  # also where no pattern could be named
+            start = perf_counter()
+            anomaly = self.anomaly(scan)
+            timing[ANOMALY] = _since(start)
+        return rules.complete(Report(name, rejection, **found, anomaly=anomaly, timing_ms=timing, models=self.hashes))
 
     def explained(self, report: Report) -> tuple[str, str] | None:
         """(model, class) that an explanation is about: the deepest accepted stage; None if nothing was accepted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mri_models.types import DISCLAIMER, Prediction, Rejection, Report, Scan
+from mri_models.types import DISCLAIMER, Anomaly, Prediction, Rejection, Report, Scan
 
 PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
 PATTERNS = {
@@ -18,6 +18,12 @@ PATTERNS = {
     "severe": "severe disc degeneration (worst disc Pfirrmann 5)",
 }
 SUPPORTED = "brain, knee and spine"
+DOUBTS = ("uncertain", "unfamiliar", "no_model")  # refusals that say "I don't know", not "this is wrong"
+UNUSUAL = {
+    "normal": "It looks usual compared with normal brains",
+    "borderline": "It is somewhat unusual compared with normal brains",
+    "anomalous": "It is unusual compared with normal brains",
+}
 
 
 def score(value: float) -> str:
@@ -77,7 +83,15 @@ def _findings(report: Report) -> list[str]:
         lines.append(report.rejection.message)
     elif report.diagnosis:
         lines.append(f"It resembles {_label(report.diagnosis)} (class score {score(report.diagnosis.confidence)}).")
+    if report.anomaly:
+        lines.append(f"{unusual(report.anomaly)}.")
     return lines
+
+
+def unusual(anomaly: Anomaly) -> str:
+    """The anomaly score in words, without a full stop."""
+    higher = f"higher than {anomaly.percentile:.0%} of held-out normal brains"
+    return f"{UNUSUAL[anomaly.category]}: anomaly score {score(anomaly.score)}, {higher}"
 
 
 def _label(prediction: Prediction) -> str:
@@ -100,5 +114,12 @@ def markdown(report: Report) -> str:
         "|---|---|---|---|---|---|",
         *rows,
     ]
+    if report.anomaly:
+        found = report.anomaly
+        table += [
+            "",
+            f"Anomaly score {score(found.score)} ({found.category}; borderline from {found.borderline:.2f}, "
+            f"anomalous from {found.threshold:.2f}; {found.confidence:.0%} of validation images so called were so).",
+        ]
     models = ["", "Models: " + ", ".join(f"{name} `{digest[:12]}`" for name, digest in report.models.items())]
     return "\n".join([*head, *(table if rows else []), *(models if report.models else []), "", f"> {DISCLAIMER}", ""])

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mri_models.advice import Context
 
 SCHEMA = "1.0"
 STAGES = ("file", "quality", "gate", "body_part", "diagnosis")
@@ -71,7 +76,7 @@ class Prediction:
     confidence: calibrated probability of `label`; `threshold` is the least that is accepted.
     ood_score: distance from the training features as a share of validation images that lie nearer, in [0, 1];
     above `ood_threshold` the image is unlike anything the model was trained on.
-    embedding: the image's place along the main axes of the model's features, whitened; for drift monitoring, not public.
+    embedding: its place along the main axes of the model's features, whitened; for drift monitoring, not public.
     """
 
     label: str
@@ -146,11 +151,12 @@ class Anomaly:
 
     score: calibrated probability in [0, 1] that the image is not a normal brain, from the combined components.
     percentile: share of held-out normal images with a lower score, in [0, 1].
-    borderline, threshold: scores from which the category is "borderline" and "anomalous"; both from validation patients.
+    borderline, threshold: scores from which the category is "borderline" and "anomalous"; from validation patients.
     confidence: how sure the category is, in [0, 1]: measured share of validation images of that category that are so.
     components: raw value of each part by name; z_scores: the same in standard deviations of held-out normals.
     image, reconstruction, error_map: (S, S) float32; what the autoencoder saw, what it drew, and their difference.
     error_scale: the fixed error drawn at full colour, the same for every image.
+    normals: held-out normal images counted in equal steps of the score from 0 to 1, for the page's histogram.
     """
 
     score: float
@@ -165,6 +171,7 @@ class Anomaly:
     reconstruction: np.ndarray
     error_map: np.ndarray
     error_scale: float
+    normals: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.category not in CATEGORIES:
@@ -188,7 +195,11 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """Everything that is said about one file; `to_dict` is the public JSON (schema 1.0)."""
+    """Everything that is said about one file; `to_dict` is the public JSON (schema 1.0).
+
+    input_sha256: of the file's bytes; None for arrays and pictures in memory.
+    scan: the image itself, for the PDF; never part of the JSON.
+    """
 
     file: str
     rejection: Rejection | None = None
@@ -200,6 +211,8 @@ class Report:
     findings: tuple[str, ...] = ()
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    input_sha256: str | None = None
+    scan: Scan | None = None
 
     @property
     def status(self) -> str:
@@ -227,6 +240,7 @@ class Report:
             "findings": list(self.findings),
             "timing_ms": {stage: round(ms, 1) for stage, ms in self.timing_ms.items()},
             "models": dict(self.models),
+            "input_sha256": self.input_sha256,
             "disclaimer": DISCLAIMER,
         }
 
@@ -235,3 +249,9 @@ class Report:
         from mri_models.report import markdown  # the rules live there; types stay free of wording
 
         return markdown(self)
+
+    def to_pdf(self, path: Path | str | None = None, *, language: str = "en", context: Context | None = None) -> bytes:
+        """The report as PDF in English or German, also written to `path` where one is given."""
+        from mri_models.document import write_pdf
+
+        return write_pdf(self, path, language, context)

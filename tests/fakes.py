@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from mri_models import report as rules
 from mri_models.errors import InputError
 from mri_models.intake import read_scan
+from mri_models.preprocess import letterbox
 from mri_models.quality import check_quality
-from mri_models.types import Attribution, Prediction, Rejection, Report, Scan
+from mri_models.types import Anomaly, Attribution, Prediction, Rejection, Report, Scan
 
 LABELS = {
     "gate": ("mri", "not_mri"),
@@ -54,6 +56,7 @@ model = AutoModelForImageClassification.from_pretrained("weights/{name}")
 class FakePipeline:
     """The interface of mri_models.Pipeline; counts nothing and holds no state."""
 
+    hashes = {"gate": "3f" * 32, "body_part": "a1" * 32}  # noqa: RUF012
     cards = {  # noqa: RUF012
         name: CARD.format(name=name, network=network)
         for name, network in {
@@ -92,8 +95,10 @@ class FakePipeline:
             if rejection:
                 break
         timing = {"file": read_ms or 9.0} | {stage: 61.5 + 10 * len(stage) for stage in found}
-        models = {"gate": "3f" * 32, "body_part": "a1" * 32}
-        return rules.complete(Report(name, rejection, **found, timing_ms=timing, models=models))
+        brain = found.get("body_part") and found["body_part"].accepted and found["body_part"].label == "brain"
+        usual = brain and "diagnosis" in found and found["diagnosis"].label == "no_tumor"
+        anomaly = anomaly_of(scan, 0.04 if usual else 0.93) if brain else None
+        return rules.complete(Report(name, rejection, **found, anomaly=anomaly, timing_ms=timing, models=self.hashes))
 
     def explained(self, report: Report) -> tuple[str, str] | None:
         accepted = [(stage, p) for stage in reversed(LABELS) if (p := getattr(report, stage)) and p.accepted]
@@ -140,6 +145,19 @@ def served(pipeline: object = None, **options: object) -> Iterator[str]:
         yield url.rstrip("/")
     finally:
         demo.close()
+
+
+def anomaly_of(scan: Scan, value: float) -> Anomaly:
+    """A made-up anomaly of this score, whose reconstruction is the blurred image."""
+    image = letterbox(scan.pixels, 128)
+    drawn = gaussian_filter(image, 2)
+    category = "normal" if value < 0.3 else "borderline" if value < 0.6 else "anomalous"
+    z_scores = {"pixel": 3.1 * value, "structure": 2 * value, "outline": 5 * value - 1}
+    components = {"pixel": 0.02 + 0.05 * value, "structure": 0.2 + 0.3 * value, "outline": 6 * value - 4}
+    pictures = (image, drawn, np.abs(image - drawn))
+    return Anomaly(
+        value, 0.99 * value, 0.3, 0.6, category, 0.9, components, z_scores, *pictures, 0.25, (60, 25, 9, 3, 1)
+    )
 
 
 def _prediction(stage: str, label: str, confidence: float, ood_score: float) -> Prediction:

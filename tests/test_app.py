@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -117,8 +119,22 @@ def test_explain_without_an_accepted_stage_has_no_picture(client: Client, scan):
     assert report["rejection"]["code"] == "not_mri"
 
 
+def test_report_answers_in_the_language_and_refuses_other_words(client: Client, scan):
+    image = handle_file(scan("healthy"))
+    plain = client.predict(image, api_name="/report")
+    told = client.predict(image, "de", "0-17", "male", ["stroke"], ["seizure"], api_name="/report")
+    assert plain["report"]["input_sha256"] == hashlib.sha256(scan_png("healthy")).hexdigest()
+    assert (plain["report"]["explanation"]["method"], plain["advice"]["context"]) == ("grad_cam", [])
+    assert told["advice"]["given"]["symptoms"] == ["seizure"]
+    assert "# Bericht zu einem Bild: scan.png" in told["markdown"]
+    assert base64.b64decode(told["pdf_base64"]).startswith(b"%PDF-")
+    with pytest.raises(AppError, match="not in the list of choices"):
+        client.predict(image, symptoms=["a tumour, surely"], api_name="/report")
+
+
 def test_only_the_documented_endpoints_are_public(client: Client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/analyze", "/analyze_batch", "/explain"}
+    named = {"/analyze", "/analyze_batch", "/explain", "/report", "/drift"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == named
 
 
 def test_the_curl_way_of_the_about_tab(url: str):

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 from conftest import EXAMPLES
+from fakes import anomaly_of
 
 from mri_models import InputError, Pipeline, Scan, WeightsError
+from mri_models.classify import Classifier
 from mri_models.errors import FileRejected
 from mri_models.explain import METHODS, overlay
 from mri_models.types import DISCLAIMER
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.weights
 BRAIN = EXAMPLES / "01_brain_t1_axial.png"
 KEYS = [
     *("file", "schema", "status", "rejection", "gate", "body_part", "diagnosis", "anomaly", "localization"),
-    *("explanation", "findings", "timing_ms", "models", "disclaimer"),
+    *("explanation", "findings", "timing_ms", "models", "input_sha256", "disclaimer"),
 ]
 
 
@@ -110,6 +112,56 @@ def test_markdown_carries_findings_and_disclaimer(pipeline):
     assert DISCLAIMER in text
 
 
+class Unusual:
+    """Stands in for the detector: every image is unusual."""
+
+    digest = "ab" * 32
+
+    def __call__(self, scan):
+        return anomaly_of(scan, 0.93)
+
+
+def test_a_brain_gets_an_anomaly_in_every_form_of_the_report(pipeline):
+    report = Pipeline(pipeline.models, anomaly=Unusual())(BRAIN, explain=False)
+
+    assert report.to_dict()["anomaly"]["category"] == "anomalous"
+    assert report.timing_ms["anomaly"] >= 0
+    assert report.models["anomaly"] == Unusual.digest
+    assert "higher than 92% of held-out normal brains" in report.findings[-1]
+    assert "Anomaly score 0.93 (anomalous; borderline from 0.30" in report.to_markdown()
+
+
+def test_a_brain_without_a_named_pattern_is_compared_with_normals_all_the_same(pipeline):
+    models = {name: model for name, model in pipeline.models.items() if name != "diagnosis/brain"}
+
+    report = Pipeline(models, anomaly=Unusual())(BRAIN, explain=False)
+
+    assert report.rejection.code == "no_model"
+    assert report.anomaly is not None
+
+
+@pytest.mark.parametrize("name", ["10_shoulder_mri.png", "15_photo.jpg", "17_blank.png"])
+def test_what_is_no_accepted_brain_gets_no_anomaly(pipeline, name):
+    report = Pipeline(pipeline.models, anomaly=Unusual())(EXAMPLES / name, explain=False)
+
+    assert report.anomaly is None
+    assert report.to_dict()["anomaly"] is None
+
+
 def test_a_pipeline_without_gate_is_refused():
     with pytest.raises(WeightsError, match="body_part"):
         Pipeline({})
+
+
+def test_stages_of_one_trunk_share_one_look_and_answer_as_if_alone(pipeline, monkeypatch):
+    scan = pipeline.read(BRAIN)
+    alone = {name: pipeline.models[name](scan).confidence for name in ("gate", "body_part", "diagnosis/brain")}
+    looks = []
+    look = Classifier.look
+    monkeypatch.setattr(Classifier, "look", lambda model, scan: looks.append(model) or look(model, scan))
+
+    report = pipeline.verdict(scan)
+
+    together = {"gate": report.gate, "body_part": report.body_part, "diagnosis/brain": report.diagnosis}
+    assert {name: p.confidence for name, p in together.items()} == pytest.approx(alone)
+    assert len(looks) == len({pipeline.models[name].features_key for name in alone})

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 from fakes import served
 
-from mri_models.evaluation import benchmark
+from mri_models.drift import experiment
+from mri_models.evaluation import anomaly, benchmark
 from mri_models.evaluation.run import tables
 from mri_models.evaluation.tables import check_readme
 from mri_models.hub import model_folders, verify
@@ -68,9 +69,23 @@ def test_curl_sample(address):
     assert '"schema"' in answer
 
 
+@pytest.mark.weights
+def test_drift_sample(address):
+    answer = run(sys.executable, "-c", sample("drift").replace("http://127.0.0.1:7860", address))
+    assert answer.split()[0] in ("ok", "watch", "alert", "insufficient")
+
+
+@pytest.mark.weights
+def test_report_sample(address):
+    answer = run(sys.executable, "-c", sample("report").replace("http://127.0.0.1:7860", address))
+    assert "# Bericht zu einem Bild: 01_brain_t1_axial.png" in answer
+    assert "Beschwerde: Kopfschmerz." in answer
+    assert (ROOT / "runs" / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
 def test_tables_are_the_metrics(metrics):
     assert check_readme(README, "stages", tables(metrics["stages"]))
-    assert check_readme(README, "speed", benchmark.table(json.loads((WEIGHTS / "benchmark.json").read_text())))
+    assert check_readme(README, "speed", benchmark.render(json.loads((WEIGHTS / "benchmark.json").read_text())))
 
 
 def test_cards_show_the_same_metrics(metrics):
@@ -78,9 +93,20 @@ def test_cards_show_the_same_metrics(metrics):
         assert check_readme(WEIGHTS / name / "README.md", name, tables({name: stage}))
 
 
+def test_anomaly_table_is_the_metrics_in_readme_and_card(metrics):
+    for path in (README, WEIGHTS / "anomaly" / "README.md"):
+        assert check_readme(path, "anomaly", anomaly.table(metrics["anomaly"]))
+
+
 def test_metrics_were_measured_on_these_weights(metrics):
     assert metrics["split"] == "test"
     assert metrics["models"] == {name: verify(folder) for name, folder in model_folders(WEIGHTS).items()}
+
+
+def test_drift_was_measured_on_these_weights_and_is_shown():
+    measured = json.loads((WEIGHTS / "drift" / "detection.json").read_text(encoding="utf-8"))
+    assert measured["models"] == {name: verify(folder) for name, folder in model_folders(WEIGHTS).items()}
+    assert check_readme(README, "drift", experiment.render(measured))
 
 
 def test_weights_stay_below_their_limit():

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from mri_models.anomaly import NAME as ANOMALY
+from mri_models.errors import WeightsError
 from mri_models.evaluation import figures
+from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
 from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes, thin
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.tables import render, update_readme
@@ -44,11 +47,24 @@ def evaluate(pipeline: Pipeline, data: Path, out: Path, *, split: str = "test", 
         }
         print(f"{name}: balanced accuracy {overall.balanced_accuracy}, AUROC {overall.auroc}, ECE {overall.ece}")
     result = {"split": split, "split_hash": split_hash(samples), "models": pipeline.hashes, "stages": found}
+    if pipeline.anomaly:
+        result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit)
     text = json.dumps(result, indent=1) + "\n"
     (out / "metrics.json").write_text(text)
     if split == "test" and limit is None:
         METRICS.write_text(text)
         write_tables(result)
+
+
+def evaluate_anomaly(pipeline: Pipeline, data: Path) -> None:
+    """Measure the anomaly score alone, and put it in the place of the last one in weights/metrics.json."""
+    if pipeline.anomaly is None:
+        raise WeightsError("no_anomaly", "The weights hold no anomaly model; run `python -m mri_models train anomaly`.")
+    result = json.loads(METRICS.read_text(encoding="utf-8"))
+    result[ANOMALY] = measure_anomaly(pipeline.anomaly, read_corpus(data), "test", None)
+    result["models"][ANOMALY] = pipeline.anomaly.digest
+    METRICS.write_text(json.dumps(result, indent=1) + "\n")
+    write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
 
 
 def questions(task: str, stage: Outcomes, outputs: Outputs) -> dict[str, dict[str, float | int]]:
@@ -126,6 +142,8 @@ def write_tables(result: Mapping[str, Any]) -> None:
     update_readme(README, "stages", tables(result["stages"]))
     for name, stage in result["stages"].items():
         update_readme(METRICS.parent / name / "README.md", name, tables({name: stage}))
+    if ANOMALY in result:
+        write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
 
 
 def tables(stages: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,17 @@ def render(metrics: Mapping[str, Any]) -> str:
 def _stage(name: str, stage: Mapping[str, Any]) -> str:
     """All images first, the classes, then the sources folded away: the gate alone has more than fifty."""
     header = ["source", "images", "patients", *COLUMNS.values()]
-    overall = _table(header, [_row("**all**", stage["overall"])])
-    sources = _table(header, [_row(source, m) for source, m in stage["sources"].items()])
+    overall = table(header, [_row("**all**", stage["overall"])])
+    sources = table(header, [_row(source, m) for source, m in stage["sources"].items()])
     folded = f"<details><summary>{name} by source</summary>\n\n{sources}\n\n</details>"
     return f"### {name}\n\n{overall}\n\n{_classes(stage['overall'])}\n\n{folded}"
 
 
 def _row(source: str, metrics: Mapping[str, Any]) -> list[str]:
-    cells = [_cell(metrics[key]) for key in COLUMNS]
+    cells = [cell(metrics[key]) for key in COLUMNS]
     if len(metrics["recall"]) == 1:
         ((label, recall),) = metrics["recall"].items()
-        cells[0] = f"{label} {_cell(recall)}"
+        cells[0] = f"{label} {cell(recall)}"
     return [source, str(metrics["images"]), str(metrics["patients"]), *cells]
 
 
@@ -46,13 +46,13 @@ def _classes(metrics: Mapping[str, Any]) -> str:
     """Recall and confusion of each class: rows are the truth, columns what was predicted, accepted or not."""
     classes = metrics["classes"]
     rows = [
-        [label, _cell(metrics["recall"].get(label)), *map(str, counts)]
+        [label, cell(metrics["recall"].get(label)), *map(str, counts)]
         for label, counts in zip(classes, metrics["confusion"], strict=True)
     ]
-    return _table(["truth", "recall", *(f"→ {label}" for label in classes)], rows)
+    return table(["truth", "recall", *(f"→ {label}" for label in classes)], rows)
 
 
-def _cell(estimate: Mapping[str, float | None] | None) -> str:
+def cell(estimate: Mapping[str, float | None] | None) -> str:
     """ "0.953 [0.93, 0.97]", the value alone without interval, a dash for None."""
     if estimate is None:
         return "–"
@@ -60,9 +60,10 @@ def _cell(estimate: Mapping[str, float | None] | None) -> str:
     return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.2f}, {high:.2f}]"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table: the first column left, the others right."""
     alignment = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, alignment, *rows))
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (header, alignment, *rows))
 
 
 def update_readme(path: Path, name: str, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from mri_models.explain import METHODS
-from mri_models.page import render
+from mri_models.page import paper, render
 from mri_models.page.gallery import SELECT_JS
 from mri_models.page.viewer import VIEW_JS
 
@@ -39,6 +39,8 @@ class Desk:
     note: gr.HTML
     method: gr.Radio
     scores: gr.HTML
+    unusual: gr.HTML
+    paper: paper.Paper
     details: gr.Accordion
     json: gr.JSON
 
@@ -65,6 +67,8 @@ def lay_out(tiles: str) -> Desk:
                     }
                 with gr.Column(min_width=280):
                     scores = gr.HTML(elem_id="scores", **PLAIN)
+            unusual = gr.HTML(visible=False, elem_id="unusual", **PLAIN)
+            report = paper.lay_out()
             with gr.Accordion("The same as JSON", open=False, visible=False, elem_id="details") as details:
                 json = gr.JSON(show_label=False)
     shown = gr.State(time_to_live=600)
@@ -73,6 +77,8 @@ def lay_out(tiles: str) -> Desk:
         evidence=evidence,
         viewer=viewer,
         scores=scores,
+        unusual=unusual,
+        paper=report,
         details=details,
         json=json,
         **rail,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from mri_models.report import PARTS, PATTERNS, score
+from mri_models.report import DOUBTS, PARTS, PATTERNS, score
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
@@ -17,7 +17,6 @@ QUESTIONS = {
 }
 STEPS = {"file": "File", "quality": "Quality", "gate": "MRI?", "body_part": "Body part", "diagnosis": "Pattern"}
 MODEL_STAGES = ("gate", "body_part", "diagnosis")
-DOUBTS = ("uncertain", "unfamiliar", "no_model")  # refusals that say "I don't know", not "this is wrong"
 REFUSALS = {
     "file": "Refused: not a readable image",
     "quality": "Refused: nothing to analyse in it",

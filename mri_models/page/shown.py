@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from mri_models.errors import FileRejected, InputError
+from mri_models.intake import fingerprint
 from mri_models.pipeline import Pipeline
 from mri_models.types import Report, Scan
 
@@ -32,16 +33,30 @@ class Reader:
 
     `lend` wraps what needs a GPU. Hugging Face lends one to a process of its own, so the pipeline goes there by closure
     and only files, `Shown` and words cross the border; a list of files is one loan.
+    `remember` is told of every analysed image, in this process: the drift monitor lives here.
     """
 
-    def __init__(self, pipeline: Pipeline, lend: Callable[[Callable], Callable] = lambda function: function):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        remember: Callable[[Scan | None, Report], None] = lambda scan, report: None,
+        lend: Callable[[Callable], Callable] = lambda function: function,
+    ):
         def look(files: Sequence[File]) -> list[Shown]:
             return [_look(pipeline, file) for file in files]
 
         def explain(seen: Shown, method: str) -> Shown:
             return _explain(pipeline, seen, method) if seen.explainable else seen
 
-        self.look: Callable[[Sequence[File]], list[Shown]] = lend(look)
+        lent: Callable[[Sequence[File]], list[Shown]] = lend(look)
+
+        def look_and_remember(files: Sequence[File]) -> list[Shown]:
+            found = lent(files)
+            for seen in found:
+                remember(seen.scan, seen.report)
+            return found
+
+        self.look = look_and_remember
         self.explain: Callable[[Shown, str], Shown] = lend(explain)
 
 
@@ -52,8 +67,9 @@ def _look(pipeline: Pipeline, file: File) -> Shown:
     try:
         scan = pipeline.read(path)
     except InputError as error:
-        return Shown(pipeline.refuse(error, path.name))
+        return Shown(dataclasses.replace(pipeline.refuse(error, path.name), input_sha256=fingerprint(path)))
     report = pipeline.verdict(scan, path.name, read_ms=(perf_counter() - start) * 1000)
+    report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
     return Shown(report, scan, explainable=pipeline.explained(report) is not None)
 
 

@@ -36,20 +36,14 @@ CITATIONS = {
 }
 
 
-def write_card(folder: Path, recipe: Recipe, config: Mapping[str, Any]) -> None:
-    """Write FOLDER/README.md."""
+def write_card(folder: Path, recipe: Recipe, taught: Recipe, config: Mapping[str, Any]) -> None:
+    """Write FOLDER/README.md; `taught` is the recipe of the run that the network comes from."""
     mri = config["mri"]
     labels = config["label_names"]
     least = {label: "never accepted" if t > 1 else f"{t:.2f}" for label, t in mri["thresholds"].items()}
     thresholds = "\n".join(f"| {label} | {least[label]} |" for label in labels)
     cited = "\n".join(f"- {CITATIONS[source]}" for source in mri["sources"] if source in CITATIONS)
     others = ", ".join(source for source in mri["sources"] if source not in CITATIONS)
-    start = {"grown": "initialised from EfficientNet-Lite (ImageNet)", "scratch": "trained from random weights"}.get(
-        recipe.start, f"initialised from `{recipe.start.removeprefix('run:')}`"
-    )
-    if recipe.run:
-        start = f"a helper head of the `{recipe.run}` network"
-    teacher = f", distilled from `{recipe.teacher}`" if recipe.teacher else ""
     (folder / "README.md").write_text(
         f"""---
 library_name: transformers
@@ -62,9 +56,10 @@ tags: [mri, medical-imaging, timm]
 
 {PURPOSE[recipe.name]} {DISCLAIMER}
 
-**Network** `{recipe.network}`, {start}{teacher}; {recipe.images:,} augmented images at {recipe.size} px, served at
-{recipe.serve_size} px. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1], letterboxed, repeated to
-three channels. **Labels** {", ".join(f"`{label}`" for label in labels)}.
+**Network** `{recipe.network}`, {lessons(taught)}; served at {recipe.serve_size} px.
+
+**Input** one grey image, 0.5-99.5 percentile stretched to [0, 1], letterboxed, repeated to three channels.
+**Labels** {", ".join(f"`{label}`" for label in labels)}.
 
 **Out of scope** {OUT_OF_SCOPE[recipe.name]}
 
@@ -102,3 +97,15 @@ or, with calibration and refusal, `mri_models.Pipeline.from_pretrained()("scan.p
 """,
         encoding="utf-8",
     )
+
+
+def lessons(recipe: Recipe) -> str:
+    """How a run came about, in words."""
+    if recipe.soup:
+        parts = ", ".join(f"{share:.0%} `{name}`" for name, share in recipe.soup.items())
+        return f"the average of the weights of related runs ({parts}; see recipes/, model soup, Wortsman 2022)"
+    start = {"grown": "initialised from EfficientNet-Lite (ImageNet)", "scratch": "trained from random weights"}.get(
+        recipe.start, f"initialised from run `{recipe.start.removeprefix('run:')}`"
+    )
+    teacher = f", distilled from run `{recipe.teacher}`" if recipe.teacher else ""
+    return f"{start}{teacher}; {recipe.images:,} augmented images at {recipe.size} px"

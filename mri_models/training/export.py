@@ -53,12 +53,12 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "split_hash": split_hash(samples),
         "seed": recipe.seed,
-        "sources": sources_used(samples, recipe),
+        "sources": sources_used(samples, network.recipe),
     }
     config.mri = mri
     config.save_pretrained(folder)
     save_arrays(classifier.ood.to_arrays(), folder / "ood.safetensors")
-    write_card(folder, recipe, json.loads((folder / "config.json").read_text()))
+    write_card(folder, recipe, network.recipe, json.loads((folder / "config.json").read_text()))
     return folder
 
 

@@ -66,6 +66,22 @@ def start_network(recipe: Recipe, runs: Path) -> MultiTask:
     return network
 
 
+def blend(recipe: Recipe, runs: Path) -> MultiTask:
+    """The average of `recipe.soup`'s runs, written as a run of its own (model soup, Wortsman 2022).
+
+    A head that a run lacks is averaged over those that have it.
+    """
+    states = {name: load_run(runs, name).state_dict() for name in recipe.soup}
+    network = MultiTask(recipe)
+    mixed = {}
+    for key, like in network.state_dict().items():
+        parts = {name: state[key] for name, state in states.items() if key in state}
+        whole = sum(recipe.soup[name] for name in parts)
+        mixed[key] = sum(part.double() * (recipe.soup[name] / whole) for name, part in parts.items()).to(like.dtype)
+    network.load_state_dict(mixed)
+    return network
+
+
 class BalancedTrainer(Trainer):
     """Draws training images by `draws` (N,) instead of once an epoch each."""
 
@@ -154,7 +170,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
 
 
 def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> MultiTask:
-    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+    """Train one recipe on DATA, or average its soup; a killed run resumes from its last checkpoint.
 
     Writes recipe.json, best.safetensors and history.json (loss, learning rate and validation metrics by step, split
     hash) into RUNS/NAME.
@@ -164,6 +180,10 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
     samples = read_corpus(data)
+    if recipe.soup:
+        network = blend(recipe, runs)
+        keep(network, folder, samples, {"soup": recipe.soup})
+        return network.eval()
     spec = InputSpec(recipe.size, MEAN, STD)
     train_samples = [s for s in samples if trainable(s, recipe.leave_out)]
     draws = draw_weights(train_samples, recipe.mix)
@@ -183,8 +203,12 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     )
     checkpoint = get_last_checkpoint(str(folder)) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
+    keep(network, folder, samples, {"log": trainer.state.log_history})
+    return network.eval()
+
+
+def keep(network: MultiTask, folder: Path, samples: Sequence[Sample], story: dict[str, object]) -> None:
+    """best.safetensors, and history.json with how it came about."""
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(state, folder / "best.safetensors")
-    history = {"split_hash": split_hash(samples), "log": trainer.state.log_history}
-    (folder / "history.json").write_text(json.dumps(history, indent=1))
-    return network.eval()
+    (folder / "history.json").write_text(json.dumps({"split_hash": split_hash(samples)} | story, indent=1))

@@ -24,6 +24,8 @@ class Recipe:
     head: str  # the task that is exported
     mix: dict[str, float]  # share of the training draws made for each task
     run: str = ""  # export this run's head, a helper there, instead of training
+    soup: dict[str, float] = field(default_factory=dict)  # shares of finished runs to average instead of training
+    exported: bool = True  # false: a run that others go on from
     start: str = "scratch"  # "scratch", "grown" (EfficientNet-Lite) or "run:NAME"
     network_args: dict[str, object] = field(default_factory=dict)
     start_noise: float = 0.0  # relative Gaussian noise on the start's weights

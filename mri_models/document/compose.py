@@ -1,0 +1,147 @@
+"""Report and context → the document's tree; all numbers are formatted here, once for every renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mri_models.advice import SECTIONS, Advice, rules_digest
+from mri_models.document.tree import (
+    Block,
+    ColourKey,
+    Document,
+    Figure,
+    Figures,
+    Measurement,
+    Measurements,
+    Section,
+    Statements,
+    Table,
+)
+from mri_models.explain import COOL, HEAT, WARM, heat, overlay, picture
+from mri_models.report import DOUBTS
+from mri_models.types import Anomaly, Report
+from mri_models.wording import Wording
+
+STAGES = ("gate", "body_part", "diagnosis")
+_AGAINST_FOR = (COOL, (11, 16, 20), WARM)  # the overlay's two colours over black
+
+
+def compose(report: Report, advice: Advice) -> Document:
+    """Everything that is said about one file, in reading order and in the advice's language."""
+    wording = Wording(advice.language)
+    blocks: dict[str, tuple[Block, ...]] = {"picture": tuple(_picture(report, wording))}
+    blocks |= {"verdict": (Measurements(tuple(_measurements(report, wording))),)}
+    blocks |= {name: (Statements(getattr(advice, name)),) for name in SECTIONS if getattr(advice, name)}
+    blocks |= {"stages": tuple(_stages(report, wording))}
+    blocks |= {
+        "anomaly": (_triple(report.anomaly, wording), _limits(report.anomaly, wording)) if report.anomaly else ()
+    }
+    blocks |= {"models": tuple(_models(report, wording))}
+    return Document(
+        language=advice.language,
+        title=wording.heading("title"),
+        file=report.file,
+        disclaimer=wording.disclaimer,
+        headline=headline(report, wording),
+        tone=tone(report),
+        page_word=wording.phrase("page"),
+        sections=tuple(Section(name, wording.heading(name), parts) for name, parts in blocks.items() if parts),
+    )
+
+
+def headline(report: Report, wording: Wording) -> str:
+    """The verdict in plain words."""
+    if report.rejection and report.rejection.code not in DOUBTS:
+        return wording.phrase(f"refused_{report.rejection.stage}")
+    if report.rejection or report.diagnosis is None:
+        return wording.phrase("undetermined")
+    return f"{wording.phrase('resembles')}: {wording.term(report.diagnosis.label)}"
+
+
+def tone(report: Report) -> str:
+    """Answered, in doubt, or refused."""
+    if report.rejection is None:
+        return "passed"
+    return "unsure" if report.rejection.code in DOUBTS else "stopped"
+
+
+def _picture(report: Report, wording: Wording) -> Iterator[Block]:
+    """The scan, under the map where there is one."""
+    if report.scan is None:
+        return
+    found = report.explanation
+    if found is None:
+        pixels = np.asarray(picture(report.scan).convert("L"))
+        yield Figures((Figure(pixels, wording.phrase("plain"), wording.phrase("plain")),))
+        return
+    target = wording.term(found.target)
+    caption = f"{wording.phrase('overlay')} ({wording.term(found.method)})"
+    key = ColourKey(_AGAINST_FOR, wording.phrase("against"), f"{wording.phrase('for')}: {target}")
+    yield Figures((Figure(np.asarray(overlay(report.scan, found)), caption, caption),), key)
+
+
+def _measurements(report: Report, wording: Wording) -> Iterator[Measurement]:
+    for stage in STAGES:
+        if found := getattr(report, stage):
+            answer = f"{wording.term(found.label)} {wording.score(found.confidence)}"
+            yield Measurement(f"{stage}.confidence", wording.phrase(stage), found.confidence, answer)
+    if anomaly := report.anomaly:
+        answer = f"{wording.term(anomaly.category)} {wording.score(anomaly.score)}"
+        yield Measurement("anomaly.score", wording.phrase("anomaly_score"), anomaly.score, answer)
+        share = wording.share(anomaly.percentile)
+        yield Measurement("anomaly.percentile", wording.phrase("percentile"), anomaly.percentile, share)
+    if report.explanation and (gap := report.explanation.completeness_gap) is not None:
+        yield Measurement("explanation.completeness_gap", wording.phrase("gap"), gap, wording.share1(gap))
+
+
+def _stages(report: Report, wording: Wording) -> Iterator[Block]:
+    """Answer, score and both thresholds of every stage that ran."""
+    rows = tuple(
+        (
+            wording.phrase(stage),
+            wording.term(found.label),
+            wording.score(found.confidence),
+            wording.score(found.threshold) if found.threshold <= 1 else wording.phrase("never"),
+            wording.share1(found.ood_score),
+            wording.share1(found.ood_threshold),
+            wording.phrase("yes" if found.accepted else "no"),
+        )
+        for stage in STAGES
+        if (found := getattr(report, stage))
+    )
+    names = ("stage", "answer", "score", "threshold", "unfamiliar", "limit", "accepted")
+    if rows:
+        yield Table(tuple(map(wording.column, names)), rows)
+
+
+def _limits(found: Anomaly, wording: Wording) -> Measurements:
+    """The scores at which the category changes."""
+    limits = {"borderline": found.borderline, "anomalous": found.threshold}
+    items = (
+        Measurement(f"anomaly.{name}_from", wording.phrase(name), value, wording.score(value))
+        for name, value in limits.items()
+    )
+    return Measurements(tuple(items))
+
+
+def _triple(found: Anomaly, wording: Wording) -> Figures:
+    """Image, reconstruction and their difference on its fixed scale."""
+    pictures = {
+        "seen": _grey(found.image),
+        "reconstruction": _grey(found.reconstruction),
+        "error": np.asarray(heat(found.error_map, found.error_scale)),
+    }
+    figures = tuple(Figure(pixels, wording.phrase(name), wording.phrase(name)) for name, pixels in pictures.items())
+    return Figures(figures, ColourKey(HEAT, "0", wording.phrase("error_key").format(wording.score(found.error_scale))))
+
+
+def _models(report: Report, wording: Wording) -> Iterator[Block]:
+    digests = {**report.models, "rules": rules_digest(), "input": report.input_sha256 or wording.phrase("no_input")}
+    yield Table(tuple(map(wording.column, ("model", "sha256"))), tuple(digests.items()), codes=(0, 1))
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    """(S, S) in [0, 1] → uint8."""
+    return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)

@@ -1,0 +1,123 @@
+"""One language's words: terms with their articles, bands of confidence, numbers; fills the sentences of the rules."""
+
+from __future__ import annotations
+
+import functools
+import string
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("en", "de")
+_WORDS = Path(__file__).with_name("rules") / "words.toml"
+_AND = {"en": "and", "de": "und"}
+
+
+@functools.cache
+def vocabulary() -> Mapping[str, Any]:
+    """rules/words.toml as it is."""
+    return tomllib.loads(_WORDS.read_text(encoding="utf-8"))
+
+
+class Wording(string.Formatter):
+    """Fills sentences like "It resembles {diagnosis.label:a}" in one language; facts are named in full, dots included.
+
+    Forms after the colon: score, share, share1, whole (numbers); band (a class score in words and its range); name, a,
+    to (a term's forms, Name capitalised); list (several terms); one|many (chosen by a number or by how many there are).
+    """
+
+    def __init__(self, language: str):
+        if language not in LANGUAGES:
+            raise ValueError(f"language must be one of {LANGUAGES}, got {language!r}")
+        self.language = language
+        self._numbers = {"score": self.score, "share": self.share, "share1": self.share1, "band": self.band}
+
+    def fill(self, sentence: str, facts: Mapping[str, Any]) -> str:
+        """The sentence with its facts; KeyError for a fact that is not known."""
+        return self.vformat(sentence, (), {"bands": self.legend(), **facts})
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+        return kwargs[field_name], field_name
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if "|" in format_spec:
+            one, many = format_spec.split("|")
+            return one if (value if isinstance(value, int | float) else len(value)) == 1 else many
+        if format_spec in self._numbers:
+            return self._numbers[format_spec](value)
+        if format_spec == "whole":
+            return str(round(value))
+        if format_spec == "list":
+            return self.join([self.term(part) for part in value])
+        return self.term(value, format_spec) if format_spec else str(value)
+
+    def score(self, value: float) -> str:
+        """Two digits, without rounding to a certainty that no model has, in either direction."""
+        if value > 0.99:
+            return self._point(">0.99")
+        return self._point("<0.01" if 0 < value < 0.005 else f"{value:.2f}")
+
+    def share(self, value: float) -> str:
+        """Whole per cent, 0 and 100 only where they are exact."""
+        percent = round(value * 100)
+        if percent == 100 and value < 1:
+            return self._percent(">99")
+        return self._percent("<1" if percent == 0 and value > 0 else str(percent))
+
+    def share1(self, value: float) -> str:
+        """Per cent with one digit, for values near 100."""
+        return self._percent(self._point(f"{value * 100:.1f}"))
+
+    def band(self, confidence: float) -> str:
+        """A class score in words with the range that the words stand for: "likely (0.80–0.95)"."""
+        bands = vocabulary()["bands"]
+        place = next(i for i, band in enumerate(bands) if confidence >= band["from"])
+        return f"{bands[place][self.language]} ({self._range(place)})"
+
+    def legend(self) -> str:
+        """All bands of confidence in one line."""
+        bands = vocabulary()["bands"]
+        return "; ".join(f"{band[self.language]} {self._range(place)}" for place, band in enumerate(bands))
+
+    def term(self, term: str, form: str = "name") -> str:
+        """A term of words.toml in one of its forms; a label that is not there stands for itself."""
+        known = vocabulary()["terms"].get(term)
+        forms = known[self.language] if known else vocabulary()["unknown"][self.language]
+        text = forms[form.lower()].format(term.replace("_", " "))
+        return text[0].upper() + text[1:] if form == "Name" else text
+
+    def join(self, parts: Sequence[str]) -> str:
+        """ "a", "a and b", "a, b and c"."""
+        if len(parts) < 2:
+            return "".join(parts)
+        return f"{', '.join(parts[:-1])} {_AND[self.language]} {parts[-1]}"
+
+    def heading(self, name: str) -> str:
+        return vocabulary()["headings"][name][self.language]
+
+    def column(self, name: str) -> str:
+        return vocabulary()["columns"][name][self.language]
+
+    def phrase(self, name: str) -> str:
+        return vocabulary()["phrases"][name][self.language]
+
+    @property
+    def disclaimer(self) -> str:
+        return vocabulary()["disclaimer"][self.language]
+
+    def _range(self, place: int) -> str:
+        bands = vocabulary()["bands"]
+        high = bands[place - 1]["from"] if place else 1.0
+        return self._point(f"{bands[place]['from']:.2f}–{high:.2f}")
+
+    def _point(self, number: str) -> str:
+        return number.replace(".", ",") if self.language == "de" else number
+
+    def _percent(self, number: str) -> str:
+        return f"{number}\N{NO-BREAK SPACE}%" if self.language == "de" else f"{number}%"
+
+
+def trait(term: str, name: str) -> Any:
+    """What words.toml says of a term beside its forms: group, region, urgent, nothing; None where it says nothing."""
+    return vocabulary()["terms"].get(term, {}).get(name)

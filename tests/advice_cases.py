@@ -1,0 +1,143 @@
+"""Reports and what visitors told, with the rules that must speak about them and those that must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fakes import FakePipeline, anomaly_of, scan_png
+
+from mri_models.advice import Context
+from mri_models.types import Attribution, Prediction, Rejection, Report
+
+PIPELINE = FakePipeline()
+SCAN = PIPELINE.read(scan_png("glioma"))
+CHILD = Context("0-17", "diverse", ("no_history",), ("no_symptoms",))
+MUDDLED = Context(history=("no_history", "head_surgery", "stroke", "tumour_elsewhere"), symptoms=("back_pain",))
+ILL = Context("65+", "female", ("multiple_sclerosis",), ("seizure", "vision_change"))
+
+
+def seen(outcome: str, **changes: Any) -> Report:
+    return replace(PIPELINE.verdict(PIPELINE.read(scan_png(outcome)), "scan.png"), **changes)
+
+
+def refused(code: str, stage: str = "file", report: Report | None = None) -> Report:
+    return replace(report or Report("scan.png"), rejection=Rejection(stage, code, f"Refused for {code}."))
+
+
+def pattern(label: str, confidence: float = 0.9, **changes: Any) -> Prediction:
+    prediction = replace(seen("glioma").diagnosis, label=label, confidence=confidence)
+    return replace(prediction, probabilities={label: confidence, "other_abnormality": 1 - confidence}, **changes)
+
+
+class Outlined(Report):
+    """A report whose JSON holds a localisation, as a later version's will."""
+
+    __slots__ = ("area",)
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"localization": self.area}
+
+
+def outlined(outcome: str, area_px: int, area_mm2: float | None = None) -> Report:
+    report = seen(outcome)
+    changed = Outlined(**{name: getattr(report, name) for name in Report.__dataclass_fields__})
+    object.__setattr__(changed, "area", {"area_px": area_px, "area_mm2": area_mm2})
+    return changed
+
+
+# (report, context, rules that must speak, rules that must not)
+CASES = {
+    "tumour, unusual": (
+        seen("glioma"),
+        None,
+        "F-mri F-part F-pattern F-unusual D-agree C-gate C-part C-pattern C-often C-familiar C-unusual C-words W-next "
+        "W-threshold W-anomaly-down S-abnormal S-slices",
+        "W-close X-unseen S-urgent S-disagree S-pattern",
+    ),
+    "none, usual, a muddled visitor": (
+        seen("healthy"),
+        MUDDLED,
+        "F-usual D-agree-none C-usual W-anomaly-up X-history X-symptoms X-contradiction X-elsewhere X-treated "
+        "X-no-pattern X-tumour-elsewhere X-unseen S-symptoms S-earlier S-right-part",
+        "D-agree X-no-history X-age X-sex X-child S-urgent S-pattern",
+    ),
+    "none, usual, a child": (
+        seen("healthy"),
+        CHILD,
+        "X-age X-sex X-no-history X-no-symptoms X-child X-unseen S-pattern",
+        "X-history X-symptoms X-contradiction S-symptoms S-earlier",
+    ),
+    "none, yet unusual": (
+        seen("healthy", anomaly=anomaly_of(SCAN, 0.9)),
+        None,
+        "D-none-but-unusual F-unusual S-disagree",
+        "D-agree-none S-pattern S-unusual",
+    ),
+    "none, borderline, urgent": (
+        seen("healthy", anomaly=anomaly_of(SCAN, 0.5)),
+        ILL,
+        "F-borderline C-borderline D-none-but-unusual W-anomaly-up S-urgent S-middle X-no-pattern",
+        "S-disagree X-elsewhere",
+    ),
+    "tumour, yet usual": (
+        seen("glioma", anomaly=anomaly_of(SCAN, 0.04)),
+        None,
+        "D-tumour-but-usual S-disagree",
+        "D-agree S-abnormal",
+    ),
+    "a close call": (seen("glioma", diagnosis=pattern("glioma", 0.6)), None, "W-close W-next", "C-somewhat"),
+    "no pattern, unusual": (
+        seen("doubt"),
+        None,
+        "R-uncertain D-unnamed C-somewhat W-short S-unusual S-sharper",
+        "F-pattern C-often W-threshold S-slices S-mri",
+    ),
+    "unfamiliar": (
+        seen("unfamiliar"),
+        None,
+        "R-unfamiliar C-unlike W-unfamiliar S-original S-mri",
+        "F-part C-part R-otherwise",
+    ),
+    "knee without a model": (seen("knee"), None, "R-no-model W-bar S-mri", "R-bar C-closed"),
+    "model below its bar": (
+        refused("no_model", "diagnosis", seen("knee", diagnosis=pattern("low", threshold=1.01, accepted=False))),
+        None,
+        "R-bar C-closed W-bar",
+        "R-no-model C-pattern C-words",
+    ),
+    "another part": (seen("shoulder"), None, "R-other-part W-other-class S-body-part", "F-part"),
+    "a photo, urgent": (seen("photo"), ILL, "R-not-mri W-other-class S-mr-image X-unseen", "F-mri S-mri S-urgent"),
+    "header": (refused("header_modality", "gate", seen("photo")), None, "R-header W-header S-mr-image", "R-not-mri"),
+    "map that misses": (
+        seen("glioma", explanation=Attribution(SCAN.pixels * 1, "integrated_gradients", "glioma", 1.0, 0.3)),
+        None,
+        "C-map-gap",
+        "R-otherwise",
+    ),
+    "outlined, size known": (outlined("glioma", 1, 0.8), None, "L-area", "L-pixels L-nothing L-surplus"),
+    "outlined, size unknown": (outlined("glioma", 200), None, "L-pixels", "L-area S-disagree"),
+    "tumour without outline": (outlined("glioma", 0), None, "L-nothing S-disagree", "L-pixels"),
+    "outline without tumour": (outlined("healthy", 90), None, "L-pixels L-surplus S-disagree", "L-nothing"),
+    "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
+    **{
+        code: (refused(code), None, f"{rule} W-no-model-saw-it {suggestion}", "R-otherwise F-mri C-words")
+        for code, rule, suggestion in (
+            ("empty", "R-empty", "S-export"),
+            ("not_found", "R-unreadable", "S-export"),
+            ("corrupt", "R-corrupt", "S-export"),
+            ("unsupported", "R-unsupported", "S-export"),
+            ("volume", "R-several", "S-single"),
+            ("too_large", "R-large", "S-single"),
+        )
+    },
+    **{
+        code: (refused(code, "quality"), None, f"{rule} W-no-model-saw-it {suggestion}", "R-otherwise")
+        for code, rule, suggestion in (
+            ("blank", "R-blank", "S-original"),
+            ("noise", "R-noise", "S-sharper"),
+            ("blurred", "R-blurred", "S-sharper"),
+            ("too_small", "R-shape", "S-original"),
+        )
+    },
+}
