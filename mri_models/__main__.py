@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="figures go here")
     evaluate.add_argument("--split", default="test", choices=("val", "test"))
     evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
-    evaluate.add_argument("--only", choices=("anomaly",), help="measure this alone and keep the other results")
+    evaluate.add_argument("--only", default="", metavar="MODEL", help="measure this alone and keep the other results")
     _add_weights(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -157,14 +157,11 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from mri_models.evaluation.run import evaluate, evaluate_anomaly
+    from mri_models.evaluation.run import evaluate
     from mri_models.pipeline import Pipeline
 
     pipeline = Pipeline.from_pretrained(options.weights)
-    if options.only == "anomaly":
-        evaluate_anomaly(pipeline, options.data)
-        return 0
-    evaluate(pipeline, options.data, options.out, split=options.split, limit=options.limit)
+    evaluate(pipeline, options.data, options.out, split=options.split, limit=options.limit, only=options.only)
     return 0
 
 

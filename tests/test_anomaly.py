@@ -19,7 +19,7 @@ from mri_models.autoencoder import Autoencoder, similarity
 from mri_models.classify import Classifier
 from mri_models.errors import DataError, RecipeError, WeightsError
 from mri_models.evaluation.anomaly import compared, measure_anomaly, table
-from mri_models.evaluation.run import evaluate_anomaly
+from mri_models.evaluation.run import evaluate
 from mri_models.evaluation.tables import check_readme
 from mri_models.normals import COMPONENTS, Rule, brightest, head_of, nearest
 from mri_models.page.unusual import heat, panel
@@ -266,19 +266,23 @@ def test_measuring_it_alone_keeps_the_other_results(world, detector, tmp_path, m
     monkeypatch.chdir(tmp_path)
     card = tmp_path / "weights" / "anomaly" / "README.md"
     card.parent.mkdir(parents=True)
-    for path in (card, tmp_path / "README.md"):
-        path.write_text("<!-- results:anomaly --><!-- /results:anomaly -->")
+    card.write_text("<!-- results:anomaly --><!-- /results:anomaly -->")
+    readme = "".join(f"<!-- results:{name} --><!-- /results:{name} -->" for name in ("stages", "anomaly"))
+    (tmp_path / "README.md").write_text(readme)
     metrics = tmp_path / "weights" / "metrics.json"
     metrics.write_text('{"models": {"gate": "ab"}, "stages": {}}')
-    evaluate_anomaly(SimpleNamespace(anomaly=detector), world[0])
+    pipeline = SimpleNamespace(anomaly=detector, models={}, hashes={"anomaly": detector.digest})
+
+    evaluate(pipeline, world[0], tmp_path / "figures", only="anomaly")
+
     found = json.loads(metrics.read_text())
     assert found["models"] == {"gate": "ab", "anomaly": detector.digest}
     assert check_readme(card, "anomaly", table(found["anomaly"]))
 
 
-def test_nothing_to_measure_is_said_plainly(world):
-    with pytest.raises(WeightsError, match="train anomaly"):
-        evaluate_anomaly(SimpleNamespace(anomaly=None), world[0])
+def test_nothing_to_measure_is_said_plainly(world, tmp_path):
+    with pytest.raises(WeightsError, match="no model 'anomaly'"):
+        evaluate(SimpleNamespace(anomaly=None, models={}, hashes={}), world[0], tmp_path, only="anomaly")
 
 
 def test_tumour_slices_are_compared_with_the_unlabelled_rest_of_their_source():

@@ -35,7 +35,7 @@ def glance(state: Mapping[str, Any], title: str = "Incoming images") -> str:
     since = f" since {_when(state['since'])}" if state["since"] and level in ("watch", "alert") else ""
     most = f"<p>Most: <b>{escape(strongest['title'])}</b>{_change(strongest)}.</p>" if strongest else ""
     seen, judged = state["images"]["seen"], state["images"]["judged"]
-    counted = f"{seen} images seen, the last {judged} judged. " if seen else ""
+    counted = f"{seen} image{'s' if seen > 1 else ''} seen, the last {judged} judged. " if seen else ""
     return (
         f'<section class="mon-glance is-{level}" data-state="{level}"><p class="mri-kicker">{escape(title)}</p>'
         f"<h2>{icon(level)}{WORDS[level]}{since}</h2><p>{escape(state['message'])}</p>{most}"

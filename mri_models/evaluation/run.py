@@ -7,7 +7,7 @@ gate lets in, which other body parts pass as supported, how many tumours are cal
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,50 +21,57 @@ from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes, 
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.tables import render, update_readme
 from mri_models.pipeline import DIAGNOSIS, Pipeline
-from mri_models.training.corpus import read_corpus, split_hash
+from mri_models.training.corpus import Sample, read_corpus, split_hash
 
 METRICS = Path("weights/metrics.json")
 README = Path("README.md")
 TUMOURS = ("glioma", "meningioma", "pituitary")
 
 
-def evaluate(pipeline: Pipeline, data: Path, out: Path, *, split: str = "test", limit: int | None = None) -> None:
-    """Measure every model of the pipeline; a full test run also rewrites weights/metrics.json and the tables."""
+def evaluate(
+    pipeline: Pipeline, data: Path, out: Path, *, split: str = "test", limit: int | None = None, only: str = ""
+) -> None:
+    """Measure every model of the pipeline, or `only` one; on all of test also rewrite weights/metrics.json and tables.
+
+    Raises WeightsError when the weights hold no model `only`.
+    """
+    if only and only not in pipeline.hashes:
+        raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(pipeline.hashes)}.")
     samples = read_corpus(data)
     out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {}
-    for name, classifier in pipeline.models.items():
-        task = name.removeprefix(DIAGNOSIS)
-        chosen = thin(labelled(samples, task, split), limit)
-        outputs = collect(classifier, chosen, task)
-        stage = outcomes(classifier, outputs, task)
-        overall, sources = summarise(stage), by_source(stage)
-        draw(stage, overall, sources, out / name.replace("/", "_"), name)
-        found[name] = {
-            "overall": overall.to_dict(),
-            "sources": {source: m.to_dict() for source, m in sources.items()},
-            "questions": questions(task, stage, outputs),
-        }
-        print(f"{name}: balanced accuracy {overall.balanced_accuracy}, AUROC {overall.auroc}, ECE {overall.ece}")
-    result = {"split": split, "split_hash": split_hash(samples), "models": pipeline.hashes, "stages": found}
-    if pipeline.anomaly:
+    kept = split == "test" and limit is None
+    result: dict[str, Any] = {"split": split, "split_hash": split_hash(samples), "models": {}, "stages": {}}
+    if only and kept:
+        result = json.loads(METRICS.read_text(encoding="utf-8"))
+    result["models"] |= {name: digest for name, digest in pipeline.hashes.items() if only in ("", name)}
+    for name in pipeline.models:
+        if only in ("", name):
+            result["stages"][name] = measure_stage(pipeline, name, samples, out, (split, limit))
+    if pipeline.anomaly and only in ("", ANOMALY):
         result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit)
     text = json.dumps(result, indent=1) + "\n"
     (out / "metrics.json").write_text(text)
-    if split == "test" and limit is None:
+    if kept:
         METRICS.write_text(text)
         write_tables(result)
 
 
-def evaluate_anomaly(pipeline: Pipeline, data: Path) -> None:
-    """Measure the anomaly score alone, and put it in the place of the last one in weights/metrics.json."""
-    if pipeline.anomaly is None:
-        raise WeightsError("no_anomaly", "The weights hold no anomaly model; run `python -m mri_models train anomaly`.")
-    result = json.loads(METRICS.read_text(encoding="utf-8"))
-    result[ANOMALY] = measure_anomaly(pipeline.anomaly, read_corpus(data), "test", None)
-    result["models"][ANOMALY] = pipeline.anomaly.digest
-    METRICS.write_text(json.dumps(result, indent=1) + "\n")
-    write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
+def measure_stage(
+    pipeline: Pipeline, name: str, samples: Sequence[Sample], out: Path, part: tuple[str, int | None]
+) -> dict[str, Any]:
+    """One classifier on `part` (split, limit) of the samples: metrics by source, questions, and figures below `out`."""
+    split, limit = part
+    task = name.removeprefix(DIAGNOSIS)
+    outputs = collect(pipeline.models[name], thin(labelled(samples, task, split), limit), task)
+    stage = outcomes(pipeline.models[name], outputs, task)
+    overall, sources = summarise(stage), by_source(stage)
+    draw(stage, overall, sources, out / name.replace("/", "_"), name)
+    print(f"{name}: balanced accuracy {overall.balanced_accuracy}, AUROC {overall.auroc}, ECE {overall.ece}")
+    return {
+        "overall": overall.to_dict(),
+        "sources": {source: m.to_dict() for source, m in sources.items()},
+        "questions": questions(task, stage, outputs),
+    }
 
 
 def questions(task: str, stage: Outcomes, outputs: Outputs) -> dict[str, dict[str, float | int]]:

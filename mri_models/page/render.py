@@ -227,7 +227,8 @@ def _adds_up(attribution: Attribution) -> str:
 def _timing(report: Report) -> str:
     if not report.timing_ms:
         return ""
-    parts = [f"{STEPS.get(stage, stage).rstrip('?')} {ms:.0f} ms" for stage, ms in report.timing_ms.items()]
+    shown = {stage: ms for stage, ms in report.timing_ms.items() if ms >= 1}  # a shared look costs its first stage only
+    parts = [f"{STEPS.get(stage, stage).rstrip('?')} {ms:.0f} ms" for stage, ms in shown.items()]
     total = sum(report.timing_ms.values())
     return f'<p class="mri-quiet mri-timing">{total:.0f} ms in all: {escape(", ".join(parts))}</p>'
 
