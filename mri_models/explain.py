@@ -43,13 +43,13 @@ def attribute(classifier: Classifier, scan: Scan, target: str, method: str = MET
     raise ValueError(f"method must be one of {METHODS}, got {method!r}")
 
 
-def integrated_gradients(classifier: Classifier, scan: Scan, target: str, most: int | None = None) -> Attribution:
-    """Integrated Gradients from the blurred image, as (H, W) on the scan's grid; at most `most` steps.
+def integrated_gradients(classifier: Classifier, scan: Scan, target: str) -> Attribution:
+    """Integrated Gradients from the blurred image, as (H, W) on the scan's grid; at most MOST steps.
 
     The first pass takes FIRST Gauss-Legendre steps. While the completeness gap exceeds TOLERANCE another pass cuts the
     path into twice as many legs; the map is the mean of the passes, so that none was in vain.
     """
-    most = most or MOST[classifier.device.type == "cuda"]
+    most = MOST[classifier.device.type == "cuda"]
     image = to_tensor(scan, classifier.spec).to(classifier.device)
     baseline = blurred(image)
     index = classifier.labels.index(target)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -19,8 +18,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
 from mri_models.errors import RecipeError
 from mri_models.training.brains import SPLITS, Brains, normal_brains
-from mri_models.training.corpus import draw_weights, read_corpus, split_hash
-from mri_models.training.fit import BalancedTrainer, run_folder
+from mri_models.training.corpus import draw_weights, read_corpus
+from mri_models.training.fit import BalancedTrainer, keep, run_folder
 from mri_models.training.recipe import read_values, strict
 
 KIND = "autoencoder"
@@ -152,9 +151,7 @@ def train(recipe: AnomalyRecipe, data: Path, runs: Path, *, resume: bool = True)
         count=len(seen),
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
-    save_file(lesson.network.state_dict(), folder / BEST)
-    history = {"split_hash": split_hash(samples), "log": trainer.state.log_history}
-    (folder / "history.json").write_text(json.dumps(history, indent=1))
+    keep(lesson.network, folder, samples, {"log": trainer.state.log_history})
     return lesson.network.eval()
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
+from torch import nn
 from torch.utils.data import WeightedRandomSampler
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -207,7 +208,7 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     return network.eval()
 
 
-def keep(network: MultiTask, folder: Path, samples: Sequence[Sample], story: dict[str, object]) -> None:
+def keep(network: nn.Module, folder: Path, samples: Sequence[Sample], story: dict[str, object]) -> None:
     """best.safetensors, and history.json with how it came about."""
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(state, folder / "best.safetensors")
