@@ -142,7 +142,8 @@ def facts_of(report: Report, context: Context) -> dict[str, Any]:
     if report.anomaly:
         facts |= {f"anomaly.{key}": value for key, value in _of_anomaly(report.anomaly).items()}
     region = report.to_dict()["localization"] or {}  # by its public contract
-    facts |= {f"localization.{key}": region.get(key) for key in ("area_px", "area_mm2")}
+    if len(region.get("labels", ())) <= 1:  # "the region" of a spine would be most of it
+        facts |= {f"localization.{key}": region.get(key) for key in ("area_px", "area_mm2")}
     if report.explanation:
         facts["explanation.gap"] = report.explanation.completeness_gap
     facts |= {f"context.{key}": value for key, value in _of_context(context, report).items() if value}

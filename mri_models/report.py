@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mri_models.types import DISCLAIMER, Anomaly, Prediction, Rejection, Report, Scan
+from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan
 
 PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
 PATTERNS = {
@@ -18,7 +18,15 @@ PATTERNS = {
     "severe": "severe disc degeneration (worst disc Pfirrmann 5)",
 }
 SUPPORTED = "brain, knee and spine"
-DOUBTS = ("uncertain", "unfamiliar", "no_model")  # refusals that say "I don't know", not "this is wrong"
+HEALTHY = "no_tumor"
+DOUBTS = ("uncertain", "unfamiliar", "no_model", "slices_disagree")  # these say "I don't know", not "this is wrong"
+OUTLINED = {
+    "tumour": "what resembles a tumour",
+    "acl_tear": "what resembles a torn anterior cruciate ligament",
+    "disc": "discs",
+    "vertebra": "vertebrae",
+    "canal": "spinal canal",
+}
 UNUSUAL = {
     "normal": "It looks usual compared with normal brains",
     "borderline": "It is somewhat unusual compared with normal brains",
@@ -85,7 +93,22 @@ def _findings(report: Report) -> list[str]:
         lines.append(f"It resembles {_label(report.diagnosis)} (class score {score(report.diagnosis.confidence)}).")
     if report.anomaly:
         lines.append(f"{unusual(report.anomaly)}.")
+    if report.localization:
+        lines.append(f"{outlined(report.localization)}.")
     return lines
+
+
+def outlined(mask: Mask) -> str:
+    """What was outlined and how large it is, without a full stop."""
+    named = " and ".join(OUTLINED[label] for label in mask.labels)
+    if not mask.found:
+        return f"Nothing could be outlined as {named} (peak {score(mask.score)}, asked {mask.threshold:.2f})"
+    sizes = []
+    for label in mask.labels:
+        mm2 = mask.area_mm2(label)
+        size = f"{mask.area_px(label)} px" if mm2 is None else f"{mm2:.0f} mm²"
+        sizes.append(f"{OUTLINED[label]}, {size}")
+    return f"Outlined: {'; '.join(sizes)}"
 
 
 def unusual(anomaly: Anomaly) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from fakes import FakePipeline, anomaly_of, scan_png
 
 from mri_models.advice import Context
-from mri_models.types import Attribution, Prediction, Rejection, Report
+from mri_models.types import Attribution, Mask, Prediction, Rejection, Report
 
 PIPELINE = FakePipeline()
 SCAN = PIPELINE.read(scan_png("glioma"))
@@ -30,20 +31,12 @@ def pattern(label: str, confidence: float = 0.9, **changes: Any) -> Prediction:
     return replace(prediction, probabilities={label: confidence, "other_abnormality": 1 - confidence}, **changes)
 
 
-class Outlined(Report):
-    """A report whose JSON holds a localisation, as a later version's will."""
-
-    __slots__ = ("area",)
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"localization": self.area}
-
-
-def outlined(outcome: str, area_px: int, area_mm2: float | None = None) -> Report:
-    report = seen(outcome)
-    changed = Outlined(**{name: getattr(report, name) for name in Report.__dataclass_fields__})
-    object.__setattr__(changed, "area", {"area_px": area_px, "area_mm2": area_mm2})
-    return changed
+def outlined(outcome: str, area_px: int, pixel_mm2: float | None = None) -> Report:
+    values = np.zeros((20, 20), np.uint8)
+    values.flat[:area_px] = 1
+    spacing = pixel_mm2 and (1.0, pixel_mm2)
+    mask = Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5, spacing)
+    return seen(outcome, localization=mask)
 
 
 # (report, context, rules that must speak, rules that must not)

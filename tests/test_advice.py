@@ -125,9 +125,9 @@ def test_words_are_tied_to_numbers_and_grammar_follows_them():
 
 
 def test_a_label_without_words_stands_for_itself():
-    report = seen("glioma", diagnosis=pattern("acl_tear"))
-    assert spoken(advise(report))["F-pattern"] == "It resembles the pattern “acl tear” (class score 0.90)."
-    assert "dem Muster „acl tear“" in spoken(advise(report, language="de"))["F-pattern"]
+    report = seen("glioma", diagnosis=pattern("rare_thing"))
+    assert spoken(advise(report))["F-pattern"] == "It resembles the pattern “rare thing” (class score 0.90)."
+    assert "dem Muster „rare thing“" in spoken(advise(report, language="de"))["F-pattern"]
 
 
 def test_the_disclaimer_is_the_packages():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mri_models.advice import SECTIONS, Advice, rules_digest
+from mri_models.contour import drawn
 from mri_models.document.tree import (
     Block,
     ColourKey,
@@ -71,15 +72,24 @@ def _picture(report: Report, wording: Wording) -> Iterator[Block]:
     """The scan, under the map where there is one."""
     if report.scan is None:
         return
+    outline = tuple(_outline(report, wording))
     found = report.explanation
     if found is None:
         pixels = np.asarray(picture(report.scan).convert("L"))
-        yield Figures((Figure(pixels, wording.phrase("plain"), wording.phrase("plain")),))
+        yield Figures((Figure(pixels, wording.phrase("plain"), wording.phrase("plain")), *outline))
         return
     target = wording.term(found.target)
     caption = f"{wording.phrase('overlay')} ({wording.term(found.method)})"
     key = ColourKey(_AGAINST_FOR, wording.phrase("against"), f"{wording.phrase('for')}: {target}")
-    yield Figures((Figure(np.asarray(overlay(report.scan, found)), caption, caption),), key)
+    yield Figures((Figure(np.asarray(overlay(report.scan, found)), caption, caption), *outline), key)
+
+
+def _outline(report: Report, wording: Wording) -> Iterator[Figure]:
+    """The scan with what was outlined, where something was."""
+    mask = report.localization
+    if mask and mask.found:
+        caption = f"{wording.phrase('outline')}: {', '.join(map(wording.term, mask.labels))}"
+        yield Figure(np.asarray(drawn(report.scan, mask)), caption, caption)
 
 
 def _measurements(report: Report, wording: Wording) -> Iterator[Measurement]:

@@ -11,6 +11,24 @@ import numpy as np
 CATEGORIES = ("normal", "borderline", "anomalous")
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether one map may be believed, in one respect; `value` is compared with `limit`, both rounded in the JSON.
+
+    name: "completeness": the share of the score's change that the map misses, at most the limit.
+    "deletion": area under the class score's curve while the strongest regions are veiled; below that of a random order.
+    "random_head": |rank correlation| with the map of a network whose last layer was drawn by lot; at most the limit.
+    """
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"value": round(self.value, 4), "limit": round(self.limit, 4), "passed": self.passed}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """Where a class score came from.
@@ -18,6 +36,9 @@ class Attribution:
     values: (H, W) float32 on the scan's own pixel grid; positive speaks for `target`, negative against it.
     scale: the fixed |value| drawn at full colour, from validation images, the same for every image.
     completeness_gap: |sum(attributions) - (F(x) - F(baseline))| / |F(x) - F(baseline)|; None for methods without one.
+    steps: evaluations of the network along a path or of altered images, where the method counts them.
+    took_ms: how long the method took. checks: what was checked on this very map.
+    failed_study: the checks that this method fails on test patients; None where these weights were not studied.
     """
 
     values: np.ndarray
@@ -27,6 +48,9 @@ class Attribution:
     completeness_gap: float | None = None
     steps: int | None = None
     baseline: str | None = None
+    took_ms: float | None = None
+    checks: tuple[Check, ...] = ()
+    failed_study: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.dtype != np.float32:
@@ -42,6 +66,9 @@ class Attribution:
             "steps": self.steps,
             "baseline": self.baseline,
             "scale": self.scale,
+            "took_ms": None if self.took_ms is None else round(self.took_ms, 1),
+            "checks": {check.name: check.to_dict() for check in self.checks},
+            "failed_study": None if self.failed_study is None else list(self.failed_study),
         }
 
 
@@ -132,3 +159,27 @@ class Mask:
         if self.spacing_mm is None:
             return None
         return self.area_px(label) * self.spacing_mm[0] * self.spacing_mm[1]
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """(top, left, bottom, right) in pixels, the last two exclusive; None for an empty outline."""
+        rows, columns = (np.flatnonzero(self.values.any(axis)) for axis in (1, 0))
+        return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if rows.size else None
+
+    def to_dict(self) -> dict[str, Any]:
+        areas = [(self.area_px(label), self.area_mm2(label)) for label in self.labels]
+        parts = {
+            label: {"area_px": px, "area_mm2": mm2 and round(mm2, 1)}
+            for label, (px, mm2) in zip(self.labels, areas, strict=True)
+        }
+        return {
+            "label": self.labels[0] if len(self.labels) == 1 else " + ".join(self.labels),
+            "found": self.found,
+            "score": round(self.score, 4),
+            "threshold": round(self.threshold, 4),
+            "area_px": sum(px for px, _ in areas),
+            "area_mm2": None if self.spacing_mm is None else round(sum(mm2 for _, mm2 in areas), 1),
+            "share_of_image": round(float((self.values > 0).mean()), 4),
+            "box": self.box and list(self.box),
+            "labels": parts,
+        }

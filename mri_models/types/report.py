@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mri_models.types.maps import Anomaly, Attribution
+from mri_models.types.maps import Anomaly, Attribution, Mask
 from mri_models.types.scan import Scan
 from mri_models.types.stages import Prediction, Rejection
 
@@ -26,6 +26,8 @@ DISCLAIMER = (
 class Report:
     """Everything that is said about one file; `to_dict` is the public JSON (schema 1.0).
 
+    localization: the outlined structure; None where no outline network is asked for this image.
+    overlap: by name of a map, the share of its positive values that lies inside the outline.
     input_sha256: of the file's bytes; None for arrays and pictures in memory.
     scan: the image itself, for the PDF; never part of the JSON.
     """
@@ -37,6 +39,8 @@ class Report:
     diagnosis: Prediction | None = None
     anomaly: Anomaly | None = None
     explanation: Attribution | None = None
+    localization: Mask | None = None
+    overlap: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
@@ -51,10 +55,10 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract: plain str, float, bool, None, list and dict; `file` is a bare name."""
 
-        def of(part: Prediction | Anomaly | Attribution | None) -> dict[str, Any] | None:
+        def of(part: Prediction | Anomaly | Attribution | Mask | None) -> dict[str, Any] | None:
             return part.to_dict() if part else None
 
-        rejection = self.rejection
+        rejection, found = self.rejection, of(self.localization)
         return {
             "file": self.file,
             "schema": SCHEMA,
@@ -64,7 +68,7 @@ class Report:
             "body_part": of(self.body_part),
             "diagnosis": of(self.diagnosis),
             "anomaly": of(self.anomaly),
-            "localization": None,
+            "localization": found and found | {"overlap": {name: round(v, 4) for name, v in self.overlap.items()}},
             "explanation": of(self.explanation),
             "findings": list(self.findings),
             "timing_ms": {stage: round(ms, 1) for stage, ms in self.timing_ms.items()},

@@ -1,0 +1,46 @@
+"""Every served outline network on the corpus' images of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mri_models.evaluation.segmentation import measure_outlines
+from mri_models.localize import FOLDER, Segmenter
+from mri_models.training.outlines import SUBJECTS, Outlined
+from mri_models.types import Scan
+
+LONGEST = 448  # px: the corpus' own size
+BATCH = 8
+
+
+def measure_segmenter(name: str, segmenter: Segmenter, data: Path, split: str, limit: int | None) -> dict[str, Any]:
+    """{source or "source, kind": measures} of one network; every k-th image so that about `limit` remain."""
+    pictures = [p for p in SUBJECTS[name.removeprefix(FOLDER)].read(data, LONGEST) if p.split == split]
+    if limit and len(pictures) > limit:
+        pictures = pictures[:: len(pictures) // limit + 1]
+    answers = []
+    for start in tqdm(range(0, len(pictures), BATCH), desc=name, leave=False):
+        masks = segmenter.masks([as_scan(p) for p in pictures[start : start + BATCH]], BATCH)
+        answers += [mask.values for mask in masks]
+    rows = list(zip(pictures, answers, strict=True))
+
+    def measure(chosen: list[tuple[Outlined, Any]]) -> dict[str, Any]:
+        here = [p for p, _ in chosen]
+        return measure_outlines([a for _, a in chosen], [p.mask for p in here], [p.patient for p in here], labels)
+
+    labels, found = segmenter.labels, {}
+    for source in sorted({p.source for p in pictures}):
+        here = [row for row in rows if row[0].source == source]
+        found[source] = measure(here)
+        kinds = sorted({p.kind for p, _ in here})
+        if len(kinds) > 1:
+            found |= {f"{source}, {kind}": measure([row for row in here if row[0].kind == kind]) for kind in kinds}
+    return found
+
+
+def as_scan(picture: Outlined) -> Scan:
+    """The picture as serving reads it."""
+    return Scan(picture.pixels.astype("float32") / 255)

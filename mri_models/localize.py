@@ -1,0 +1,183 @@
+"""Where is it? A ResUNet's class scores for each pixel → a Mask on the scan's own grid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+from mri_models.errors import WeightsError
+from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
+from mri_models.types import Mask, Prediction, Report, Scan
+from mri_models.unet import read_unet
+
+FOLDER = "segmentation/"
+CONFIG_VERSION = 1
+PEAK_SHARE = 0.001  # of the canvas: the score is the mean of its most probable pixels
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineRule:
+    """When a pixel, a patch and an image count; learned on validation patients.
+
+    pixel: least probability inside an outline. peak: least score of an image in which something is outlined, and
+    least peak of each patch that is kept (hysteresis).
+    part, labels, least: the outline is drawn on images accepted as this body part whose pattern labels have at least
+    this probability together; without labels, on every one of the part.
+    """
+
+    pixel: float
+    peak: float
+    part: str
+    labels: tuple[str, ...]
+    least: float
+
+    @classmethod
+    def from_config(cls, mri: Mapping[str, Any]) -> Self:
+        """From config.json's "mri"; KeyError where it lacks something."""
+        asked = mri["outlined_when"]
+        return cls(mri["pixel_threshold"], mri["peak_threshold"], asked["part"], tuple(asked["labels"]), asked["least"])
+
+    def applies(self, part: Prediction | None, pattern: Prediction | None) -> bool:
+        """Whether an image that got these answers is outlined."""
+        if part is None or not part.accepted or part.label != self.part:
+            return False
+        if not self.labels:
+            return True
+        if pattern is None or pattern.ood_score > pattern.ood_threshold:
+            return False
+        return sum(pattern.probabilities.get(label, 0.0) for label in self.labels) >= self.least
+
+
+class Segmenter:
+    """Scan → Mask. Thread-safe: nothing changes after construction."""
+
+    def __init__(self, network: nn.Module, labels: tuple[str, ...], spec: InputSpec, rule: OutlineRule, digest: str):
+        self.network = network.eval().requires_grad_(False)
+        self.labels = labels
+        self.spec = spec
+        self.rule = rule
+        self.digest = digest
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Segmenter:
+        """Read a model folder: config.json, model.safetensors.
+
+        Raises WeightsError when a file is missing, altered, or of a version this package does not know.
+        """
+        digest = verify(folder)
+        try:
+            config = json.loads((folder / CONFIG).read_text("utf-8"))
+            mri = config["mri"]
+            if mri["version"] != CONFIG_VERSION:
+                raise WeightsError(
+                    "config_version",
+                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
+                    "update the package or pin another revision of the weights.",
+                )
+            network = read_unet(config, folder / WEIGHTS).to(device, memory_format=torch.channels_last)
+            spec = InputSpec(mri["input_size"], tuple(mri["mean"]), tuple(mri["std"]))
+            return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest)
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise WeightsError(
+                "bad_model", f"{folder} can't be loaded as an outline network ({error}); fetch or export it again."
+            ) from error
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @torch.inference_mode()
+    def probabilities(self, batch: torch.Tensor) -> np.ndarray:
+        """(B, 3, S, S) → (B, 1 + labels, S, S) summing to 1, background first; the mean over an image and its mirror.
+
+        Half precision on a GPU.
+        """
+        batch = batch.to(self.device, memory_format=torch.channels_last)
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            straight, mirrored = self.network(batch), self.network(batch.flip(3)).flip(3)
+        return ((straight.float().softmax(1) + mirrored.float().softmax(1)) / 2).cpu().numpy()
+
+    def __call__(self, scan: Scan) -> Mask:
+        return self.draw(self.probabilities(to_tensor(scan, self.spec))[0], scan)
+
+    def draw(self, shares: np.ndarray, scan: Scan) -> Mask:
+        """(1 + labels, S, S) probabilities on the canvas → Mask on the scan's grid."""
+        foreground = 1 - shares[0]
+        score = peak(foreground)
+        probability = np.clip(undo_letterbox(foreground, scan.shape), 0, 1).astype(np.float32)
+        values = np.zeros(scan.shape, np.uint8)
+        if score >= self.rule.peak:
+            kept = within_peaks(foreground, self.rule.pixel, self.rule.peak)
+            inside = undo_letterbox(foreground * kept, scan.shape) >= self.rule.pixel
+            values[inside] = likeliest(shares[1:], scan.shape)[inside]
+        return Mask(values, probability, self.labels, score, self.rule.peak, scan.spacing_mm)
+
+    def masks(self, scans: Sequence[Scan], batch: int = 8) -> list[Mask]:
+        """Many scans, `batch` at a time."""
+        found = []
+        for start in range(0, len(scans), batch):
+            part = scans[start : start + batch]
+            shares = self.probabilities(torch.cat([to_tensor(scan, self.spec) for scan in part]))
+            found += [self.draw(share, scan) for share, scan in zip(shares, part, strict=True)]
+        return found
+
+
+def peak(foreground: np.ndarray) -> float:
+    """Mean of the most probable pixels: one bright pixel is no structure."""
+    count = max(1, round(foreground.size * PEAK_SHARE))
+    return float(np.partition(foreground, -count, axis=None)[-count:].mean())
+
+
+def within_peaks(foreground: np.ndarray, low: float, high: float) -> np.ndarray:
+    """(S, S) bool: patches of at least `low` that reach `high` somewhere, and the rim around them.
+
+    The rim, below `low`, keeps the edge where it is when the map is scaled to the scan.
+    """
+    patches, count = ndimage.label(foreground >= low)
+    if not count:
+        return np.zeros(foreground.shape, bool)
+    peaks = ndimage.maximum(foreground, patches, range(1, count + 1))
+    kept = np.isin(patches, 1 + np.flatnonzero(np.asarray(peaks) >= high))
+    return ndimage.binary_dilation(kept, iterations=2) & ((patches == 0) | kept)
+
+
+def likeliest(shares: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(labels, S, S) → (H, W) uint8: 1 + the label of largest probability, one label's map in memory at a time."""
+    best, values = undo_letterbox(shares[0], shape).copy(), np.ones(shape, np.uint8)
+    for label, share in enumerate(shares[1:], 2):
+        mapped = undo_letterbox(share, shape)
+        closer = mapped > best
+        values[closer], best[closer] = label, mapped[closer]
+    return values
+
+
+def overlaps(report: Report) -> dict[str, float]:
+    """Share of the anomaly map and of the explanation's positive part that lies inside the report's outline.
+
+    Beside it "area", the outline's share of the image: what a map would have that knows nothing.
+    """
+    mask = report.localization
+    if mask is None or not mask.found:
+        return {}
+    maps = {"area": np.ones(mask.values.shape, np.float32)}
+    if report.anomaly:
+        maps["anomaly"] = undo_letterbox(report.anomaly.error_map, mask.values.shape)
+    if report.explanation:
+        maps[report.explanation.method] = report.explanation.values
+    return {name: share_inside(values, mask.values > 0) for name, values in maps.items()}
+
+
+def share_inside(values: np.ndarray, inside: np.ndarray) -> float:
+    """Share of a map's positive values where `inside` holds; 0 for a map without any."""
+    positive = np.clip(values, 0, None)
+    whole = float(positive.sum(dtype=np.float64))
+    return float(positive[inside].sum(dtype=np.float64)) / whole if whole > 0 else 0.0

@@ -1,0 +1,90 @@
+"""Where it is: the outline over the image, its size, and how far other maps point to the same place."""
+
+from __future__ import annotations
+
+from html import escape
+
+from PIL import Image
+
+from mri_models.contour import colour_of, layer
+from mri_models.explain import picture
+from mri_models.page.unusual import data_uri
+from mri_models.report import OUTLINED
+from mri_models.types import Mask, Report, Scan
+
+SIDE = 640  # px: more is not seen here
+MAPS = {
+    "integrated_gradients": "Integrated Gradients",
+    "grad_cam": "Grad-CAM",
+    "layer_cam": "Layer-CAM",
+    "shap": "SHAP",
+    "occlusion": "Occlusion",
+    "anomaly": "Difference from a normal brain",
+}
+
+
+def panel(scan: Scan | None, report: Report) -> str:
+    """The outline with its measures; empty where none was asked for."""
+    found = report.localization
+    if scan is None or found is None:
+        return ""
+    if not found.found:
+        text = (
+            f"Nothing is outlined: the network's peak of {found.score:.2f} stays under the {found.threshold:.2f} "
+            "that an outline needs."
+        )
+        return f'<section class="mri-outlined"><h3>Where it is</h3><p>{text}</p></section>'
+    what = " + ".join(OUTLINED[label] for label in found.labels)
+    return (
+        f'<section class="mri-outlined"><h3>Where it is<span class="mri-chip">{escape(what)}</span></h3>'
+        f'<div class="mri-pair"><figure>{_stage(scan, found, report.file, what)}</figure>'
+        f"<div>{_measures(found)}{_agreement(report)}</div></div></section>"
+    )
+
+
+def _stage(scan: Scan, found: Mask, name: str, what: str) -> str:
+    height, width = scan.shape
+    under, over = picture(scan).convert("L"), layer(found)
+    for image in (under, over):
+        image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return (
+        f'<div class="mri-stage" style="--ratio:{width / height:.4f}">'
+        f'<img class="mri-under" src="{data_uri(under)}" alt="{escape(name, quote=True)}">'
+        f'<img class="mri-over mri-line" src="{data_uri(over)}" alt="Outline of {escape(what, quote=True)}"></div>'
+    )
+
+
+def _measures(found: Mask) -> str:
+    rows = ""
+    for label in found.labels:
+        colour = "#{:02x}{:02x}{:02x}".format(*colour_of(found, label))
+        mm2 = found.area_mm2(label)
+        size = f"{found.area_px(label):,} px" + ("" if mm2 is None else f" · {mm2:,.0f} mm²")
+        rows += (
+            f'<tr><th scope=row><i class="mri-swatch" style="background:{colour}"></i>{escape(OUTLINED[label])}</th>'
+            f"<td>{size}</td></tr>"
+        )
+    known = "" if found.spacing_mm else " The file states no pixel spacing, so there is no size in millimetres."
+    share = float((found.values > 0).mean())
+    return (
+        f'<table class="mri-areas"><tbody>{rows}</tbody></table><p class="mri-quiet">Peak {found.score:.2f}; '
+        f"an outline needs {found.threshold:.2f}. {share:.1%} of the image.{known}</p>"
+    )
+
+
+def _agreement(report: Report) -> str:
+    """Share of each map inside the outline, with the outline's own share of the image as the mark of chance."""
+    chance = report.overlap.get("area")
+    if chance is None or len(report.overlap) < 2:
+        return ""
+    bars = "".join(
+        f'<div class="mri-bar"><span>{escape(MAPS.get(name, name))}</span><i role="img" style="--share:{share:.4f};'
+        f'--chance:{chance:.4f}" aria-label="{share:.0%} inside the outline, {chance:.0%} by chance"></i>'
+        f'<b class="mri-number">{share:.0%}</b></div>'
+        for name, share in report.overlap.items()
+        if name != "area"
+    )
+    return (
+        f'<h4>Do the other maps agree?</h4>{bars}<p class="mri-quiet">Share of each map inside the outline. The tick '
+        f"is the outline's share of the image, {chance:.1%}: what a map that knows nothing would have.</p>"
+    )

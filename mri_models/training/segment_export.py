@@ -1,0 +1,115 @@
+"""A finished outline network → weights/segmentation/NAME, its two thresholds chosen on validation patients."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from mri_models.evaluation.outlines import as_scan
+from mri_models.evaluation.segmentation import dice
+from mri_models.hub import CONFIG, WEIGHTS
+from mri_models.localize import CONFIG_VERSION, OutlineRule, Segmenter, peak
+from mri_models.preprocess import InputSpec, to_tensor
+from mri_models.training.corpus import read_corpus, split_hash
+from mri_models.training.fit import MEAN, STD, run_folder
+from mri_models.training.knee_rule import tear_rule
+from mri_models.training.outlines import SUBJECTS, Outlined
+from mri_models.training.segment import SegmentRecipe, load_network
+from mri_models.training.segment_card import write_card
+from mri_models.types import Mask
+
+BATCH = 8
+PIXEL_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+MISSED = 0.02  # share of validation images with the structure that may fall below the peak threshold
+RULE = (
+    "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the score that 2 % "
+    "of those stay under, but at least the pixel threshold"
+)
+
+
+def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path:
+    """Choose the thresholds and write WEIGHTS/NAME; returns that folder."""
+    network = load_network(recipe.name, runs)
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half().float())  # as it will be served
+    subject = SUBJECTS[recipe.subject]
+    pictures = subject.read(data, recipe.longest)
+    spec = InputSpec(recipe.serve_size, MEAN, STD)
+    everywhere = OutlineRule(0.0, 0.0, subject.part, subject.patterns, subject.least)
+    segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "")
+    pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"])
+    tear = {"tear": tear_rule(segmenter, data, recipe.longest, least)} if recipe.subject == "acl" else {}
+    folder = weights / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    mri = {
+        "version": CONFIG_VERSION,
+        "input_size": spec.size,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "pixel_threshold": pixel,
+        "peak_threshold": round(least, 4),
+        "threshold_rule": RULE,
+        "outlined_when": {"part": subject.part, "labels": list(subject.patterns), "least": subject.least},
+        "validation": answers,
+        "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        "split_hash": split_hash(read_corpus(data)),
+        "seed": recipe.seed,
+        "sources": sorted({p.source for p in pictures if p.split == "train"}),
+        "images": {split: sum(p.split == split for p in pictures) for split in ("train", "val")},
+        "curve": curve(runs, recipe.name),
+    } | tear
+    (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
+    write_card(folder, recipe)
+    return folder
+
+
+def thresholds(segmenter: Segmenter, pictures: Sequence[Outlined]) -> tuple[float, float, dict[str, Any]]:
+    """(pixel, peak) thresholds by RULE, and what they give on those validation images."""
+    scores, overlaps, false_scores = [], [], []
+    for start in tqdm(range(0, len(pictures), BATCH), desc="validation", leave=False):
+        part = pictures[start : start + BATCH]
+        scans = [as_scan(picture) for picture in part]
+        shares = segmenter.probabilities(torch.cat([to_tensor(scan, segmenter.spec) for scan in scans]))
+        for picture, share, scan in zip(part, shares, scans, strict=True):
+            score = peak(1 - share[0])
+            if not picture.mask.any():
+                false_scores.append(score)
+                continue
+            scores.append(score)
+            answer = segmenter.draw(share, scan)
+            overlaps.append([trial(answer, picture.mask, t) for t in PIXEL_THRESHOLDS])
+    mean = np.mean(overlaps, axis=0)
+    pixel = PIXEL_THRESHOLDS[int(mean.argmax())]
+    least = max(float(np.quantile(scores, MISSED)), pixel)
+    answers = {
+        "dice": round(float(mean.max()), 4),
+        "images": len(scores),
+        "missed": round(float(np.mean(np.array(scores) < least)), 4),
+    }
+    if false_scores:
+        outlined = float(np.mean(np.array(false_scores) >= least))
+        answers |= {"empty_images": len(false_scores), "outlined": round(outlined, 4)}
+    return pixel, least, answers
+
+
+def trial(answer: Mask, truth: np.ndarray, threshold: float) -> float:
+    """Mean Dice over the labels of `truth` when pixels of at least `threshold` are inside; `answer` is drawn at 0."""
+    inside = answer.probability >= threshold
+    return float(np.mean([dice((answer.values == k) & inside, truth == k) for k in np.unique(truth[truth > 0])]))
+
+
+def curve(runs: Path, name: str) -> list[dict[str, float]]:
+    """Validation Dice by step."""
+    log = json.loads((run_folder(runs, name) / "history.json").read_text())["log"]
+    return [{"step": e["step"], "dice": round(e["eval_dice"], 4)} for e in log if "eval_dice" in e]

@@ -1,0 +1,183 @@
+"""Outlines: thresholds, the way back to the scan's grid, measures, and when one is asked for."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from fakes import OUTCOMES, FakePipeline
+from safetensors.torch import save_file
+
+from mri_models.contour import binary, drawn, layer
+from mri_models.errors import WeightsError
+from mri_models.evaluation.segmentation import by_patient, dice, measure_outlines
+from mri_models.localize import OutlineRule, Segmenter, likeliest, overlaps, peak, share_inside, within_peaks
+from mri_models.preprocess import InputSpec
+from mri_models.types import Mask, Prediction, Scan
+from mri_models.unet import ResUNet
+
+SPEC = InputSpec(64, (0.5,) * 3, (0.5,) * 3)
+RULE = OutlineRule(0.4, 0.6, "brain", ("glioma", "pituitary"), 0.6)
+
+
+def answer(label: str, shares: dict[str, float], *, accepted: bool = True, ood: float = 0.5) -> Prediction:
+    return Prediction(label, shares[label], 0.6, shares, ood, 0.99, accepted)
+
+
+def blob(height: float, side: int = 64, at: tuple[int, int] = (20, 40), radius: int = 6) -> np.ndarray:
+    y, x = np.mgrid[:side, :side]
+    return np.where(np.hypot(y - at[0], x - at[1]) <= radius, height, 0.02).astype(np.float32)
+
+
+def segmenter(labels: tuple[str, ...] = ("tumour",)) -> Segmenter:
+    network = ResUNet("resnet10t", labels, widths=(16, 16, 8, 8))
+    return Segmenter(network, labels, SPEC, RULE, "digest")
+
+
+@pytest.fixture(scope="module")
+def one() -> Segmenter:
+    return segmenter()
+
+
+def test_a_patch_needs_a_peak():
+    faint, strong = blob(0.5, at=(50, 12)), blob(0.9)
+    kept = within_peaks(np.maximum(faint, strong), 0.4, 0.6)
+    assert kept[20, 40]
+    assert not kept[50, 12]
+
+
+def test_peak_ignores_a_single_pixel():
+    assert peak(blob(0.9)) == pytest.approx(0.9)
+    speck = np.zeros((64, 64), np.float32)
+    speck[3, 3] = 1
+    assert peak(speck) < 0.3
+
+
+def test_the_outline_lies_where_the_canvas_says(one):
+    scan = Scan(np.zeros((96, 192), np.float32), spacing_mm=(0.5, 2.0))
+    foreground = blob(0.9, at=(32, 40))  # canvas 64: the scan covers its rows 16 to 48
+    mask = one.draw(np.stack([1 - foreground, foreground]), scan)
+    rows, columns = np.nonzero(mask.values)
+    assert (rows.mean(), columns.mean()) == (pytest.approx(48, abs=1), pytest.approx(121, abs=1))
+    assert mask.area_px("tumour") == pytest.approx(np.pi * 6**2 * 9, rel=0.1)
+    assert mask.area_mm2("tumour") == pytest.approx(mask.area_px("tumour") * 1.0)
+
+
+def test_nothing_is_outlined_under_the_peak(one):
+    scan = Scan(np.zeros((64, 64), np.float32))
+    mask = one.draw(np.stack([1 - blob(0.55), blob(0.55)]), scan)
+    assert not mask.found
+    assert not mask.values.any()
+    assert mask.to_dict()["box"] is None
+    assert mask.to_dict()["area_mm2"] is None
+
+
+def test_labels_take_what_is_likeliest():
+    shares = np.stack([blob(0.5, at=(20, 20)), blob(0.9, at=(20, 20), radius=3)])
+    values = likeliest(shares, (64, 64))
+    assert values[20, 20] == 2
+    assert values[20, 25] == 1
+
+
+def test_a_network_answers_alike_for_an_image_and_its_mirror(one):
+    pixels = np.random.default_rng(0).random((64, 64), np.float32)
+    straight, mirrored = one.masks([Scan(pixels), Scan(pixels[:, ::-1].copy())])
+    np.testing.assert_allclose(straight.probability, mirrored.probability[:, ::-1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("part", "pattern", "wanted"),
+    [
+        (answer("brain", {"brain": 0.9}), answer("glioma", {"glioma": 0.4, "pituitary": 0.3, "no_tumor": 0.3}), True),
+        (answer("brain", {"brain": 0.9}), answer("no_tumor", {"glioma": 0.2, "no_tumor": 0.8}), False),
+        (answer("brain", {"brain": 0.9}), answer("glioma", {"glioma": 0.9}, ood=0.999), False),
+        (answer("brain", {"brain": 0.5}, accepted=False), answer("glioma", {"glioma": 0.9}), False),
+        (answer("knee", {"knee": 0.9}), None, False),
+        (None, None, False),
+    ],
+)
+def test_when_an_outline_is_asked_for(part, pattern, wanted):
+    assert RULE.applies(part, pattern) is wanted
+
+
+def test_a_part_without_patterns_is_always_outlined():
+    rule = OutlineRule(0.5, 0.5, "spine", (), 0.0)
+    assert rule.applies(answer("spine", {"spine": 0.9}), None)
+
+
+def test_a_folder_comes_back_as_it_went(tmp_path):
+    network = ResUNet("resnet10t", ["tumour"], widths=(16, 16, 8, 8))
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "model.safetensors")
+    mri = {
+        "version": 1,
+        "input_size": 64,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "pixel_threshold": 0.45,
+        "peak_threshold": 0.7,
+        "outlined_when": {"part": "brain", "labels": ["glioma"], "least": 0.6},
+        "sha256": hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest(),
+    }
+    (tmp_path / "config.json").write_text(json.dumps(network.shape | {"mri": mri}))
+    loaded = Segmenter.load(tmp_path)
+    assert loaded.labels == ("tumour",)
+    assert loaded.rule == OutlineRule(0.45, 0.7, "brain", ("glioma",), 0.6)
+    (tmp_path / "config.json").write_text(json.dumps(network.shape | {"mri": mri | {"version": 99}}))
+    with pytest.raises(WeightsError, match="version 99"):
+        Segmenter.load(tmp_path)
+
+
+def test_what_lies_inside():
+    values = np.array([[1.0, -5.0], [3.0, 0.0]], np.float32)
+    assert share_inside(values, np.array([[True, True], [False, False]])) == pytest.approx(0.25)
+    assert share_inside(-np.ones((2, 2), np.float32), np.ones((2, 2), bool)) == 0
+
+
+def test_a_report_tells_how_far_the_maps_agree():
+    pipeline, outcome = FakePipeline(), list(OUTCOMES).index("glioma")
+    pixels = np.random.default_rng(0).random((64, 64), np.float32)
+    pixels[0, 0] = outcome / 255  # what the fake answers by
+    report = pipeline.verdict(Scan(pixels))
+    values = np.zeros((64, 64), np.uint8)
+    values[:16, :16] = 1
+    mask = Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5)
+    found = overlaps(dataclasses.replace(report, localization=mask))
+    assert found["area"] == pytest.approx(1 / 16)
+    assert 0 < found["anomaly"] < 1
+    assert overlaps(report) == {}
+
+
+def test_drawing_keeps_the_size_and_the_rest_of_the_image():
+    values = np.zeros((40, 60), np.uint8)
+    values[10:30, 20:40] = 1
+    scan = Scan(np.full((40, 60), 0.5, np.float32))
+    mask = Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5)
+    picture = np.asarray(drawn(scan, mask))
+    assert picture.shape == (40, 60, 3)
+    assert (picture[0, 0] == 128).all()
+    assert tuple(picture[10, 20]) == (255, 176, 0)
+    assert layer(mask).size == (60, 40)
+    assert set(np.unique(np.asarray(binary(mask)))) == {0, 255}
+
+
+def test_dice_and_misses():
+    truth = np.zeros((4, 4), np.uint8)
+    truth[:2] = 1
+    half = truth.copy()
+    half[1] = 0
+    assert dice(half == 1, truth == 1) == pytest.approx(2 * 4 / 12)
+    assert dice(np.zeros(3, bool), np.zeros(3, bool)) == 1
+    empty = np.zeros((4, 4), np.uint8)
+    found = measure_outlines([half, empty, truth], [truth, truth, empty], ["a", "a", "b"], ["tumour"])
+    assert found["dice"]["tumour"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["missed"]["tumour"]["value"] == 0.5
+    assert found["outlined"]["value"] == 1
+    assert found["empty"] == 1
+
+
+def test_an_interval_is_over_patients():
+    many_of_one = by_patient([1.0] * 50 + [0.0] * 5, ["a"] * 50 + list("bcdef"))
+    assert many_of_one.low < 0.1
+    assert by_patient([1.0], ["a"]).low is None
+    assert by_patient([], []) is None

@@ -1,0 +1,189 @@
+"""Outline networks from images with masks to a folder that serving loads."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+from safetensors.torch import save_file
+
+from mri_models.errors import DataError, RecipeError
+from mri_models.localize import Segmenter
+from mri_models.preprocess import InputSpec
+from mri_models.training import segment
+from mri_models.training.outlines import (
+    SUBJECTS,
+    Outlined,
+    Outlines,
+    Subject,
+    draw_shares,
+    letterbox_mask,
+)
+from mri_models.training.recipe import FOLDER
+from mri_models.training.segment import (
+    is_segmentation,
+    load_network,
+    load_segment_recipe,
+    overlap,
+    parameter_groups,
+    start_encoder,
+)
+from mri_models.training.segment_export import export
+from mri_models.training.volumes import read_volumes
+from mri_models.types import Scan
+from mri_models.unet import ResUNet
+
+COLUMNS = ("path", "modality", "body_part", "label", "patient", "split", "source", "mask", "note")
+TINY = ("encoder='resnet10t'", "encoder_args={}", "start=''", "frozen=0", "widths=[16,16,8,8]", "size=64")
+SMALL_RUN = (*TINY, "serve_size=64", "images=16", "batch=4", "evaluations=1", "longest=80")
+
+
+@pytest.fixture
+def tumours(tmp_path):
+    """Eight slices with a bright, outlined disc of three kinds, and four without."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:80, :80]
+    rows = []
+    for i in range(12):
+        disc = np.hypot(y - 40, x - 30 - i) < 9
+        inside = disc if i < 8 else np.zeros_like(disc)
+        pixels = np.clip(
+            0.3 * (np.hypot(y - 40, x - 40) < 36) + 0.5 * inside + rng.normal(0.05, 0.02, disc.shape), 0, 1
+        )
+        for name, values in ((f"{i}.png", pixels), (f"{i}_mask.png", inside)):
+            Image.fromarray((values * 255).astype(np.uint8)).save(tmp_path / name)
+        label, source = (("glioma", "meningioma", "pituitary")[i % 3], "cheng2015") if i < 8 else ("no_tumor", "ixi")
+        mask = f"{i}_mask.png" if i < 8 else ""
+        rows.append((f"{i}.png", "mri", "brain", label, f"p{i}", ("train", "val")[i % 4 == 3], source, mask, ""))
+    with (tmp_path / "manifest.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([COLUMNS, *rows])
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.toml") if is_segmentation(p.stem)))
+def test_every_recipe_loads(name):
+    recipe = load_segment_recipe(name)
+    assert recipe.name.startswith(f"segmentation/{recipe.subject}")
+    assert sum(SUBJECTS[recipe.subject].shares.values()) == pytest.approx(1)
+
+
+def test_a_wrong_recipe_is_an_error():
+    with pytest.raises(RecipeError, match="unknown"):
+        load_segment_recipe("segment_tumour", ["colour=red"])
+    with pytest.raises(RecipeError, match="subject must be one"):
+        load_segment_recipe("segment_tumour", ["subject=heart"])
+
+
+def test_from_images_to_a_folder_that_serves(tumours, tmp_path):
+    recipe = load_segment_recipe("segment_tumour", SMALL_RUN)
+    runs, weights = tmp_path / "runs", tmp_path / "weights"
+    segment.train(recipe, tumours, runs, weights)
+    folder = export(recipe, tumours, runs, weights)
+    served = Segmenter.load(folder)
+    mri = json.loads((folder / "config.json").read_text())["mri"]
+    assert mri["validation"]["images"] == 2
+    assert mri["validation"]["empty_images"] == 1
+    assert served.rule.labels == ("glioma", "meningioma", "pituitary")
+    assert served.rule.peak >= served.rule.pixel
+    assert "## Results on test patients" in (folder / "README.md").read_text()
+    same = load_network(recipe.name, runs)
+    image = torch.zeros(1, 3, 64, 64)
+    with torch.inference_mode():  # served in half precision
+        torch.testing.assert_close(served.network(image), same(image), atol=0.05, rtol=0.05)
+    assert served(Scan(np.zeros((70, 90), np.float32))).values.shape == (70, 90)
+
+
+def test_no_run_is_said_plainly(tmp_path):
+    with pytest.raises(RecipeError, match="run `python -m mri_models train`"):
+        load_network("segmentation/tumour", tmp_path)
+
+
+def test_another_trunk_is_refused(tmp_path):
+    save_file({"timm_model.conv.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(RecipeError, match="another trunk"):
+        start_encoder(ResUNet("resnet10t", ["tumour"], widths=(16, 16, 8, 8)), tmp_path)
+
+
+@pytest.mark.weights
+def test_the_first_stages_stay_and_the_rest_learns(tmp_path):
+    lesson = segment.Lesson(load_segment_recipe("segment_tumour_first"), tmp_path, ROOT / "weights").train()
+    encoder = lesson.network.encoder
+    assert not encoder.blocks[1].training
+    assert encoder.blocks[2].training
+    assert not any(p.requires_grad for p in encoder.conv_stem.parameters())
+    rates = [group["lr"] for group in parameter_groups(lesson, load_segment_recipe("segment_tumour"))]
+    assert rates[0] < rates[1]
+
+
+def test_overlap_counts_each_label_and_an_empty_pair_as_right():
+    truth = torch.tensor([[[1, 1, 0, 2]], [[0, 0, 0, 0]]])
+    answer = torch.tensor([[[1, 0, 0, 0]], [[0, 0, 0, 2]]])
+    torch.testing.assert_close(overlap(answer, truth, 2), torch.tensor([[2 / 3, 0.0], [1.0, 0.0]]))
+
+
+def picture(kind: str, source: str, mask: np.ndarray | None = None) -> Outlined:
+    pixels = np.full((60, 90), 120, np.uint8)
+    return Outlined(pixels, np.zeros((60, 90), np.uint8) if mask is None else mask, "p", source, "train", kind)
+
+
+def test_draws_follow_kinds_and_the_root_of_sources():
+    pictures = [picture("a", "x")] * 4 + [picture("a", "y")] + [picture("b", "x")] * 2
+    shares = draw_shares(pictures, {"a": 0.75, "b": 0.25})
+    assert shares[:5].sum() == pytest.approx(0.75)
+    assert shares[:4].sum() == pytest.approx(2 * shares[4])
+
+
+def test_images_and_outlines_are_varied_together():
+    mask = np.zeros((60, 90), np.uint8)
+    mask[20:40, 30:60] = 1
+    bright = Outlined(np.where(mask, 250, 40).astype(np.uint8), mask, "p", "s", "train", "a")
+    subject = Subject(("thing",), lambda *_: [], {"a": 1.0}, "brain")
+    items = Outlines([bright], subject, InputSpec(96, (0.5,) * 3, (0.5,) * 3), hard=0.0, train=True)
+    torch.manual_seed(0)
+    for _ in range(8):
+        item = items[0]
+        image, label = item["pixel_values"][0], item["labels"]
+        assert label.shape == (96, 96)
+        assert image[label == 1].mean() > image[label == 0].mean() + 0.3
+
+
+def test_the_mask_lies_like_the_letterbox():
+    mask = np.ones((30, 90), np.uint8)
+    placed = letterbox_mask(mask, 96)
+    assert placed[32:64].all()
+    assert not placed[:32].any()
+
+
+def test_volumes_come_in_one_orientation(tmp_path):
+    image = np.zeros((4, 5, 6), np.float32)
+    image[:, :, 5] = 1  # superior, when the axes run right, anterior, superior
+    labels = (image > 0).astype(np.uint8)
+    turned = nibabel.Nifti1Image(image, np.eye(4)).as_reoriented([[2, -1], [1, 1], [0, 1]])
+    nibabel.save(turned, tmp_path / "a.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)).as_reoriented([[2, -1], [1, 1], [0, 1]]), tmp_path / "b.nii.gz")
+    (tmp_path / "volumes.csv").write_text(
+        "image,label,body_part,patient,split,source\na.nii.gz,b.nii.gz,spine,s:1,train,s\n"
+    )
+    [volume] = read_volumes(tmp_path, "spine")
+    assert volume.image.shape == (4, 5, 6)
+    assert volume.labels[:, :, 5].all()
+    slices, outlines = volume.sagittal()
+    assert slices.shape == (4, 6, 5)
+    assert (slices[:, 0] == 255).all()
+    assert (outlines[:, 0] == 1).all()
+    with pytest.raises(DataError, match=r"volumes\.csv"):
+        read_volumes(tmp_path / "nowhere", "spine")
+
+
+@pytest.mark.corpus
+def test_the_corpus_never_trains_on_the_other_hospital(corpus):
+    found = SUBJECTS["tumour"].read(corpus, 64)
+    assert {p.split for p in found if p.source == "tcia_btp"} == {"test"}
+    assert all(p.mask.any() for p in found if p.source == "cheng2015")
+    assert not any(p.mask.any() for p in found if p.kind == "no_tumor")
