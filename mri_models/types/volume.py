@@ -167,28 +167,34 @@ class VolumeMask:
         voxel = float(np.prod(self.spacing_mm)) / 1000
         return {label: count * voxel for label, count in self.voxels.items()}
 
-    def confidence(self, label: str) -> float | None:
-        """Mean probability where the label lies; None where it lies nowhere."""
-        there = self.values == 1 + self.labels.index(label)
-        return float(self.probability[there].mean()) if there.any() else None
-
     def to_dict(self) -> dict[str, Any]:
         ml, voxels = self.ml, self.voxels
-        labels = []
-        for number, label in enumerate(self.labels, 1):
-            sure = self.confidence(label)
-            slices = np.flatnonzero((self.values == number).any((1, 2)))
-            labels.append(
-                {
-                    "label": label,
+        return {
+            "label": " + ".join(self.labels),
+            "found": self.found,
+            "model": self.model,
+            "volume_ml": round(sum(ml.values()), 3),
+            "labels": {
+                label: {
                     "value": number,
                     "voxels": voxels[label],
                     "volume_ml": round(ml[label], 3),
-                    "confidence": None if sure is None else round(sure, 4),
-                    "slices": [int(slices[0]) + 1, int(slices[-1]) + 1] if len(slices) else None,
+                    "confidence": self._confidence(number),
+                    "slices": self._slices(number),
                 }
-            )
-        return {"model": self.model, "labels": labels}
+                for number, label in enumerate(self.labels, 1)
+            },
+        }
+
+    def _confidence(self, number: int) -> float | None:
+        """Mean probability where a label lies; None where it lies nowhere."""
+        there = self.probability[self.values == number]
+        return round(float(there.mean()), 4) if there.size else None
+
+    def _slices(self, number: int) -> list[int] | None:
+        """First and last slice that hold a label, counted from 1."""
+        there = np.flatnonzero((self.values == number).any((1, 2)))
+        return [int(there[0]) + 1, int(there[-1]) + 1] if there.size else None
 
 
 class SliceSegmenter(Protocol):

@@ -1,0 +1,121 @@
+"""Whatever holds a volume -> Volume, or FileRejected: a file, many files, a folder, a ZIP archive, bytes.
+
+Content decides, never a name. Files are read in memory one after the other; nothing is written, stored or logged.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from mri_models.dicom import is_dicom
+from mri_models.errors import FileRejected
+from mri_models.intake import refusing
+from mri_models.types import Volume
+from mri_models.volumes.archive import is_zip, members, too_many_files
+from mri_models.volumes.frames import Frame, read_frames
+from mri_models.volumes.grid import single_slice
+from mri_models.volumes.limits import MAX_BYTES, MAX_FILES, check_shape, check_size
+from mri_models.volumes.nifti import is_nifti, read_nifti
+from mri_models.volumes.series import stack
+
+Source = str | os.PathLike[str] | bytes
+READABLE = "a NIfTI file (.nii, .nii.gz), or the files of one DICOM series, also in a folder or a ZIP archive"
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+
+
+def read_volume(source: Source | Sequence[Source]) -> Volume:
+    """Read one volume from a path, a folder, a file's bytes, or a list of paths or bytes."""
+    sources = [source] if isinstance(source, str | os.PathLike | bytes) else list(source)
+    if not sources:
+        raise FileRejected("no_file", f"No file was sent. Send {READABLE}.")
+    nifti: bytes | None = None
+    frames: list[Frame] = []
+    pictures = images = 0
+    for data in _contents(sources):
+        if is_dicom(data):
+            images += 1
+            with refusing("DICOM file"):
+                frames += read_frames(data)
+            _check_total(frames)
+        elif is_nifti(data):
+            if nifti is not None:
+                raise FileRejected("several_volumes", "Several NIfTI volumes were sent. Send one at a time.")
+            nifti = data
+        else:
+            pictures += data.startswith(_PICTURES)
+    if nifti is not None and frames:
+        raise FileRejected("mixed_files", "NIfTI and DICOM files were sent together. Send one volume at a time.")
+    if nifti is not None:
+        with refusing("NIfTI file"):
+            return read_nifti(nifti)
+    if not frames:
+        raise _nothing(pictures, images)
+    if len(frames) == 1:
+        raise single_slice()
+    with refusing("DICOM series"):
+        return stack(frames)
+
+
+def _contents(sources: Sequence[Source]) -> Iterator[bytes]:
+    """Every file's bytes, archives unpacked, within the limits of count and size."""
+    total = 0
+    paths = [path for source in sources for path in _files(source)]
+    if len(paths) > MAX_FILES:
+        raise too_many_files(len(paths))
+    for path in paths:
+        data = path if isinstance(path, bytes) else _read(path)
+        total += len(data)
+        check_size(total)
+        if is_zip(data):
+            yield from (content for _, content in members(data))
+        elif data or len(paths) == 1:
+            yield _checked(data)
+
+
+def _files(source: Source) -> Iterable[bytes | Path]:
+    if isinstance(source, bytes):
+        return [source]
+    path = Path(source)
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return [path]
+
+
+def _read(path: Path) -> bytes:
+    """At most one byte more than the limit, whatever the file's size."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileRejected("not_a_file", f"{path.name!r} is no file and no folder. Send {READABLE}.")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileRejected("not_found", f"There is no file {path.name!r}. Check the path.") from error
+    except OSError as error:
+        raise FileRejected("unreadable", f"{path.name!r} can't be read ({error.strerror}). Check it.") from error
+
+
+def _checked(data: bytes) -> bytes:
+    if not data:
+        raise FileRejected("empty", f"The file is empty (0 bytes). Send {READABLE}.")
+    return data
+
+
+def _check_total(frames: Sequence[Frame]) -> None:
+    if frames:
+        rows, columns = frames[-1].pixels.shape
+        check_shape((columns, rows, len(frames)))
+
+
+def _nothing(pictures: int, images: int) -> FileRejected:
+    if images:
+        return FileRejected(
+            "no_pixels", "The DICOM files hold no images: reports, directories or cut short. Send the series itself."
+        )
+    if pictures:
+        return FileRejected(
+            "pictures", f"These are pictures, not a volume. The Analyse tab reads pictures; here goes {READABLE}."
+        )
+    return FileRejected("unsupported", f"No volume was found in this. Send {READABLE}.")

@@ -1,0 +1,217 @@
+"""The way of a volume: files → Volume → slices through the pipeline → pooled answers → outlines → report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mri_models.errors import InputError
+from mri_models.quality import check_quality
+from mri_models.types import (
+    Mask,
+    Rejection,
+    SliceAnomaly,
+    SliceSegmenter,
+    SliceVerdict,
+    Volume,
+    VolumeMask,
+    VolumeReport,
+    VolumeSegmenter,
+)
+from mri_models.volumes.choose import MOST, informative
+from mri_models.volumes.findings import complete
+from mri_models.volumes.intake import Source, read_volume
+from mri_models.volumes.limits import MAX_BYTES
+from mri_models.volumes.pool import lesions, pool, summarise
+from mri_models.volumetric import NAME as SPINE
+
+if TYPE_CHECKING:  # torch loads with the caller's pipeline, not with the reading of files
+    from mri_models.pipeline import Pipeline
+
+
+TUMOUR = "segmentation/tumour"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` steps of `what`."""
+
+    done: int
+    total: int
+    what: str
+
+
+class VolumePipeline:
+    """Analyse volumes with a Pipeline for slices and, where there are any, networks that outline.
+
+    >>> report = VolumePipeline(Pipeline.from_pretrained())("series.zip")
+
+    tumour: the pipeline's own outline network unless another is given; runs on every slice of a brain of which
+    neighbouring slices resemble a lesion, where the pipeline has not outlined it already. spine: likewise the
+    pipeline's own; runs on spines.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        tumour: SliceSegmenter | None = None,
+        spine: VolumeSegmenter | None = None,
+        most: int = MOST,
+    ):
+        self.pipeline = pipeline
+        self.tumour = tumour or pipeline.outlines.get(TUMOUR)
+        self.spine = spine or pipeline.volume_outlines.get(SPINE)
+        self.most = most
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each model's weights."""
+        tumour = {TUMOUR: self.tumour.digest} if self.tumour else {}
+        return dict(self.pipeline.hashes) | tumour | ({self.spine.name: self.spine.digest} if self.spine else {})
+
+    def __call__(
+        self,
+        source: Source | Sequence[Source],
+        *,
+        name: str | None = None,
+        progress: Callable[[Progress], None] = lambda step: None,
+    ) -> VolumeReport:
+        """Analyse one volume. A bad one gives a report with a rejection, never an exception."""
+        walk = self.walk(source, name or name_of(source))
+        while True:
+            try:
+                progress(next(walk))
+            except StopIteration as end:
+                return end.value
+
+    def walk(self, source: Source | Sequence[Source], name: str) -> Generator[Progress, None, VolumeReport]:
+        """The same step by step, for callers that show progress; the report is the generator's return value."""
+        start = perf_counter()
+        yield Progress(0, 1, "Reading the volume")
+        digest = fingerprint(source)
+        try:
+            volume = read_volume(source)
+        except InputError as error:
+            return dataclasses.replace(self.refuse(error, name), input_sha256=digest)
+        timing = {"file": _since(start)}
+        report = yield from self.analyze(volume, name, timing)
+        return dataclasses.replace(report, input_sha256=digest)
+
+    def analyze(
+        self, volume: Volume, name: str = "volume", timing: dict[str, float] | None = None
+    ) -> Generator[Progress, None, VolumeReport]:
+        """A volume that was read already; `timing` holds what that took."""
+        timing = dict(timing or {})
+        start = perf_counter()
+        chosen, looks = informative(volume, self.most), []
+        for done, index in enumerate(chosen):
+            yield Progress(done, len(chosen), "Looking at slices")
+            looks.append(self._look(volume, index))
+        timing["slices"] = _since(start)
+        slices = tuple(look.verdict for look in looks)
+        outcome = pool(slices)
+        part = outcome.found.get("body_part")
+        shown = part.label if part and part.accepted else None
+        report = VolumeReport(
+            name,
+            outcome.rejection,
+            volume,
+            **outcome.found,
+            pooled=outcome.pooled,
+            anomaly=summarise(look.anomaly for look in looks if look.anomaly) if shown == "brain" else None,
+            slices=slices,
+            models=self.hashes,
+        )
+        start = perf_counter()
+        mask, without = None, ()
+        try:
+            mask = yield from self._outline(volume, shown, looks)
+        except InputError as error:  # an outline network may refuse what the stages accept
+            without = (error.message,)
+        if mask:
+            timing["localization"] = _since(start)
+        report = complete(dataclasses.replace(report, mask=mask, timing_ms=timing))
+        return dataclasses.replace(report, findings=report.findings + without)
+
+    def refuse(self, error: InputError, name: str) -> VolumeReport:
+        """The report about files that no network has seen."""
+        rejection = Rejection(error.stage, error.code, error.message)
+        return complete(VolumeReport(name, rejection, models=self.hashes))
+
+    def _look(self, volume: Volume, index: int) -> _Look:
+        """One slice through the stages."""
+        scan, place = volume.scan(index), (index, volume.source_index(index))
+        try:
+            check_quality(scan)
+        except InputError as error:
+            return _Look(SliceVerdict(*place, Rejection(error.stage, error.code, error.message)))
+        report = self.pipeline.verdict(scan)
+        found = report.anomaly
+        verdict = SliceVerdict(
+            *place, report.rejection, report.gate, report.body_part, report.diagnosis, found and found.score
+        )
+        score = found and SliceAnomaly(verdict.number, found.score, found.category, found.borderline, found.threshold)
+        return _Look(verdict, score, report.localization)
+
+    def _outline(
+        self, volume: Volume, part: str | None, looks: Sequence[_Look]
+    ) -> Generator[Progress, None, VolumeMask | None]:
+        """The network that knows this part, where there is one and something to outline."""
+        if part == "spine" and self.spine:
+            yield Progress(0, 1, "Outlining the spine")
+            return self.spine(volume)
+        known = {look.verdict.index: look.mask for look in looks if look.mask}
+        if part != "brain" or not lesions([look.verdict for look in looks]) or not (known or self.tumour):
+            return None
+        values, sure = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, np.float32)
+        labels: tuple[str, ...] = ()
+        for index in range(volume.shape[0]) if self.tumour else sorted(known):
+            yield Progress(index, volume.shape[0], "Outlining")
+            mask = known.get(index) or self.tumour(volume.scan(index))
+            labels = mask.labels
+            if mask.found:
+                values[index], sure[index] = mask.values, mask.probability
+        return VolumeMask(values, sure, labels, volume.spacing_mm, TUMOUR)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """What one slice left behind."""
+
+    verdict: SliceVerdict
+    anomaly: SliceAnomaly | None = None
+    mask: Mask | None = None
+
+
+def name_of(source: Source | Sequence[Source]) -> str:
+    """A file's or a folder's bare name; of many files the number."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source).resolve().name
+    if isinstance(source, bytes):
+        return "volume"
+    return name_of(source[0]) if len(source) == 1 else f"{len(source)} files"
+
+
+def fingerprint(source: Source | Sequence[Source]) -> str | None:
+    """SHA-256 of a single file's bytes; None for several files, a folder, or what is too large to be looked at."""
+    if not isinstance(source, str | os.PathLike | bytes):
+        return fingerprint(source[0]) if len(source) == 1 else None
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    path = Path(source)
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _since(start: float) -> float:
+    """Milliseconds since `start`."""
+    return (perf_counter() - start) * 1000
