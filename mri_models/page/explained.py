@@ -1,0 +1,107 @@
+"""Events of the Analyse tab's maps: Grad-CAM at once, the chosen method after it, its checks, the others on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gradio as gr
+
+from mri_models.explain import METHODS, QUICK
+from mri_models.page import maps, outlined, render
+from mri_models.page.desk import Desk
+from mri_models.page.shown import Reader, Shown
+from mri_models.page.viewer import view
+
+Answer = dict[Any, Any]
+GONE = "This image is held no longer. Analyse it again."
+
+
+def connect(
+    desk: Desk, reader: Reader, answered: Iterable[Callable], guard: Callable[[Callable], Callable], **options: Any
+) -> list[Callable]:
+    """Wire the maps to the events after which a verdict stands (`answered`); gives the events after which a map does.
+
+    guard: turns errors into messages. Each map is an event of its own: a visitor's verdict may wait for another's
+    verdict, never for all of another's maps.
+    """
+
+    def first(seen: Shown | None, method: str) -> Answer:
+        if not (seen and seen.explainable):
+            return {desk.note: render.no_map()}
+        seen = reader.explain(seen, QUICK)
+        return _mapped(desk, seen) | {desk.note: render.map_note(seen.report.explanation, _other(method))}
+
+    def chosen(seen: Shown | None, method: str) -> Answer:
+        if seen is None:
+            return {desk.note: render.no_map(GONE)}
+        return _mapped(desk, reader.explain(seen, method)) if seen.explainable else {desk.note: render.no_map()}
+
+    def check(seen: Shown | None) -> Answer:
+        return _mapped(desk, reader.check(seen)) if seen and seen.maps else {desk.compare: gr.skip()}
+
+    inputs, quiet = [desk.shown, desk.method], {"show_progress": "hidden", **options}
+    outputs = [desk.shown, desk.view, desk.note, desk.outlined, desk.maps, desk.compare, desk.json]
+    busy = {key: value for key, value in quiet.items() if not key.startswith("concurrency")}
+    radio = desk.method.input(lambda: render.map_note(None), None, desk.note, **busy)
+    at_once = [event(guard(first), inputs, outputs, **quiet).success for event in answered]
+    mapped = [event(guard(chosen), inputs, outputs, **quiet).success for event in (*at_once, radio.success)]
+    checked = [event(guard(check), desk.shown, outputs, **quiet).success for event in mapped]
+    _connect_comparison(desk, reader, guard, quiet, busy)
+    return [*mapped, *checked]
+
+
+def _connect_comparison(
+    desk: Desk, reader: Reader, guard: Callable[[Callable], Callable], quiet: dict[str, Any], busy: dict[str, Any]
+) -> None:
+    """The button works out every method that has no map yet, one event each; a new image ends it."""
+
+    def start(seen: Shown | None) -> Answer:
+        if seen is None:
+            return {desk.note: render.no_map(GONE)}
+        return _compared(desk, dataclasses.replace(seen, comparing=True))
+
+    def another(seen: Shown | None) -> Answer:
+        if not (seen and seen.comparing and seen.missing):
+            return {desk.compare: gr.skip()}
+        current = seen.report
+        seen = reader.check(reader.explain(seen, seen.missing[0]))
+        comparing = bool(seen.missing)
+        return _compared(desk, dataclasses.replace(seen, report=current, comparing=comparing))
+
+    event = desk.compare.click(guard(start), desk.shown, [desk.shown, desk.maps, desk.compare, desk.note], **busy)
+    for _ in METHODS:
+        event = event.success(guard(another), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
+
+
+def _mapped(desk: Desk, seen: Shown) -> Answer:
+    """Everything that shows the current map."""
+    return _compared(desk, seen) | {
+        desk.view: view(seen.scan, seen.report),
+        desk.note: render.map_note(seen.report.explanation),
+        desk.outlined: outlined.panel(seen.scan, seen.report),
+        desk.json: seen.report.to_dict(),
+    }
+
+
+def _compared(desk: Desk, seen: Shown) -> Answer:
+    """The maps side by side, once there are two, and the button for those that are missing."""
+    enough = len(seen.maps) > 1
+    busy = seen.missing[0] if seen.comparing and seen.missing else None
+    return {
+        desk.shown: seen,
+        desk.maps: gr.HTML(maps.panel(seen.scan, seen.maps, busy) if enough else "", visible=enough),
+        desk.compare: gr.Button(button(seen), visible=enough and bool(seen.missing) and not seen.comparing),
+    }
+
+
+def button(seen: Shown) -> str:
+    """The methods that are missing, by name."""
+    names = [render.METHOD_NAMES[method] for method in seen.missing]
+    return f"Compare with {' and '.join([', '.join(names[:-1]), names[-1]] if names[1:] else names)}"
+
+
+def _other(method: str) -> str | None:
+    """The method that follows the quick one, if it is another."""
+    return None if method == QUICK else method
