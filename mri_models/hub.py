@@ -33,7 +33,7 @@ from mri_models.errors import WeightsError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-_BUNDLED = Path(__file__).parent.parent / "weights"
+BUNDLED = Path(__file__).parent.parent / "weights"
 _WANTED = ["*.json", "*.safetensors", "*.md"]  # an allow-list, so that pickles and code are never even downloaded
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./+-]*")  # no "..": the client uses it as a path inside the cache
 _DOWNLOAD_ERRORS = (httpx.HTTPError, XetDownloadError, OSError, ValueError)  # ValueError: a captive portal's HTML
@@ -45,7 +45,7 @@ def resolve(source: str | os.PathLike[str] | None = None) -> Path:
     source: a folder, or `owner/repo@revision` with a commit hash or tag. The revision lands in the normal Hugging Face
     cache and is served from there when the Hub can't be reached. `verify` each model folder before loading it.
     """
-    source = source or os.environ.get("MRI_WEIGHTS") or _BUNDLED
+    source = source or os.environ.get("MRI_WEIGHTS") or BUNDLED
     folder = Path(source)
     if folder.is_dir():
         return folder

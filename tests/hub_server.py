@@ -1,4 +1,7 @@
-"""A model Hub on localhost: as much of the real one's protocol as `huggingface_hub` 2 needs to pull a revision."""
+"""A model Hub on localhost: as much of the real one's protocol as `huggingface_hub` 2 needs to pull a revision.
+
+What it needs to publish is in hub_uploads.py. A Space's key among the repositories is "spaces/owner/name".
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-LFS_SUFFIXES = (".safetensors", ".bin", ".pkl", ".pt")
+import hub_uploads
 
 
 @dataclass
 class Repo:
-    """files: {commit hash: {path: bytes}}; tags: {name: commit hash}; gated: listed, but its files are refused."""
+    """files: {commit hash: {path: bytes}}; tags: {name: commit hash}; gated: listed, but its files are refused.
+
+    variables and created are a Space's variables and what the client asked for when it created the repository.
+    """
 
     files: dict[str, dict[str, bytes]]
     tags: dict[str, str] = field(default_factory=dict)
     gated: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+    created: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -29,6 +37,8 @@ class HubServer:
 
     tampered: path -> bytes that are sent in place of the stated ones.
     status: answer everything with this. delay_s: wait before each answer. log: the paths of all requests so far.
+    writers: {token: the owners that it may write to}. objects: uploaded large files by SHA-256.
+    refuse: path -> the status that a POST or PUT to it gets.
     """
 
     repos: dict[str, Repo]
@@ -36,6 +46,9 @@ class HubServer:
     status: int | None = None
     delay_s: float = 0
     log: list[str] = field(default_factory=list)
+    writers: dict[str, set[str]] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict)
+    refuse: dict[str, int] = field(default_factory=dict)
 
     def __enter__(self) -> HubServer:
         self._stopping = threading.Event()
@@ -66,7 +79,7 @@ class HubServer:
 def _entry(path: str, content: bytes) -> dict[str, Any]:
     """One file as the tree endpoint lists it."""
     entry = {"type": "file", "path": path, "size": len(content), "oid": _git_id(content)}
-    if path.endswith(LFS_SUFFIXES):
+    if path.endswith(hub_uploads.LFS_SUFFIXES):
         entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
     return entry
 
@@ -100,6 +113,12 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                     self._send(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
                 case ["api", "models", owner, name, ("revision" | "tree") as view, revision]:
                     self._listing(f"{owner}/{name}", view, revision)
+                case ["api", "spaces", owner, name, "revision", revision]:
+                    self._listing(f"spaces/{owner}/{name}", "revision", revision)
+                case ["api", "spaces", owner, name, "variables"]:
+                    self._send(*hub_uploads.variables(hub, f"spaces/{owner}/{name}"))
+                case ["api", "whoami-v2"]:
+                    self._send(*hub_uploads.whoami(hub, token))
                 case [owner, name, "resolve", revision, *file]:
                     self._file(f"{owner}/{name}", revision, "/".join(file))
                 case ["storage", owner, name, commit, *file]:
@@ -110,11 +129,27 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
 
         do_HEAD = do_GET  # noqa: N815
 
+        def do_POST(self) -> None:
+            path = urlsplit(self.path).path
+            hub.log.append(f"{self.command} {unquote(path)}")
+            hub.wait()
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if path in hub.refuse:
+                self._send(hub.refuse[path], {"X-Error-Message": "refused by the test"})
+            else:
+                self._send(*hub_uploads.answer(hub, self.command, unquote(path), self.headers, body))
+
+        do_PUT = do_POST  # noqa: N815
+
         def _listing(self, repo_id: str, view: str, revision: str) -> None:
             if commit := self._commit(repo_id, revision):
                 files = hub.repos[repo_id].files[commit].items()
                 tree = [_entry(*file) for file in files]
-                info = {"id": repo_id, "sha": commit, "siblings": [_sibling(*file) for file in files]}
+                info = {
+                    "id": repo_id.removeprefix("spaces/"),
+                    "sha": commit,
+                    "siblings": [_sibling(*file) for file in files],
+                }
                 self._send(200, body=json.dumps(tree if view == "tree" else info).encode())
 
         def _file(self, repo_id: str, revision: str, path: str) -> None:
@@ -155,7 +190,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             with suppress(ConnectionError):  # the client may have lost patience
                 self.end_headers()
-                if self.command == "GET":
+                if self.command != "HEAD":
                     self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
