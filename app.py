@@ -17,15 +17,17 @@ from starlette.routing import Route
 from mri_models.drift.live import LiveMonitor
 from mri_models.errors import MriError
 from mri_models.explain import METHODS, overlay
-from mri_models.hub import resolve
-from mri_models.page import paper, render, unusual
-from mri_models.page.desk import Desk, lay_out
+from mri_models.page import explained, outlined, paper, render, unusual
+from mri_models.page.desk import Desk, lay_out, method_choices
 from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
 from mri_models.page.shown import Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
 from mri_models.page.viewer import OPACITY, view
+from mri_models.page.volume_tab import ON_VOLUMES, VolumeReader, viewer_route, volume_call, volume_tab
+from mri_models.page.volume_tab import STYLE_SHEET as VOLUME_STYLE
 from mri_models.pipeline import Pipeline
+from mri_models.volumes.pipeline import VolumePipeline
 
 try:
     import spaces
@@ -36,31 +38,33 @@ TITLE = "MRI patterns"
 EXAMPLES = Path(__file__).with_name("examples")
 ABOUT = Path(render.__file__).with_name("about.md")
 MAX_BATCH = 32
-UPLOAD_LIMIT = "10mb"  # above the intake's own 5 MB, whose refusal explains itself; beyond it Gradio answers 413
+UPLOAD_LIMIT = "66mb"  # above the intakes' own 5 and 64 MB, whose refusals explain themselves; beyond: HTTP 413
 ON_MODELS: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}  # one image at a time
 PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
 
 
-def build_app(pipeline: Pipeline, examples: Path = EXAMPLES) -> gr.Blocks:
+def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipeline | None = None) -> gr.Blocks:
     """The page and its named endpoints; start it with `launch`."""
     known = load_examples(examples)
-    weights = resolve()
-    monitor = LiveMonitor.from_weights(weights, pipeline.hashes)
+    monitor = LiveMonitor.from_weights(pipeline.folder, pipeline.hashes)
     lend = {"lend": spaces.GPU(duration=60)} if spaces else {}
     reader = Reader(pipeline, monitor.remember, **lend)
+    volume_reader = VolumeReader(volumes or VolumePipeline(pipeline), **lend)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
         gr.HTML(render.header(), apply_default_css=False)
         with gr.Tabs():
             with gr.Tab("Analyse"):
                 _connect(lay_out(gallery(known, pipeline.read)), reader, known)
+            with gr.Tab("Volume"):
+                volume_tab(volume_reader, examples)
             with gr.Tab("Monitor") as tab:
-                monitor_tab(tab, monitor, Player(weights))
+                monitor_tab(tab, monitor, Player(pipeline.folder))
             with gr.Tab("Models"):
                 _models_tab(pipeline.cards)
             with gr.Tab("About"):
                 gr.Markdown(ABOUT.read_text(encoding="utf-8"), elem_classes="mri-prose")
         gr.HTML(render.footer(), apply_default_css=False)
-        _endpoints(reader, monitor)
+        _endpoints(reader, volume_reader, monitor)
     return demo.queue(max_size=200)
 
 
@@ -68,9 +72,9 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start the server: own look, /healthz, no analytics, no history. `options` go to Gradio's launch."""
     settings: dict[str, Any] = {
         "theme": ReadingRoom(),
-        "css_paths": STYLE_SHEET,
+        "css_paths": [STYLE_SHEET, VOLUME_STYLE],
         "footer_links": [],  # the page has its own
-        "app_kwargs": {"routes": [Route("/healthz", _healthz)]},
+        "app_kwargs": {"routes": [Route("/healthz", _healthz), viewer_route()]},
         "max_file_size": UPLOAD_LIMIT,
         "show_error": True,
         "run_history": False,
@@ -107,34 +111,15 @@ def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> Non
     def show_example(event: gr.EventData) -> dict[Any, Any]:
         return _answer(desk, *reader.look([examples[event.name].path]))
 
-    @handler
-    def show_map(seen: Shown | None, method: str) -> dict[Any, Any]:
-        if seen is None:
-            return {desk.note: render.no_map("This image is held no longer. Analyse it again.")}
-        if not seen.explainable:
-            return {desk.note: render.no_map()}
-        seen = reader.explain(seen, method)
-        return {
-            desk.shown: seen,
-            desk.view: view(seen.scan, seen.report),
-            desk.note: render.map_note(seen.report.explanation),
-            desk.json: seen.report.to_dict(),
-        }
-
     kept = (desk.tiles, desk.paper)
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
     answer.append(desk.paper.fold)
-    map_in, map_out = [desk.shown, desk.method], [desk.shown, desk.view, desk.note, desk.json]
     waiting = {"show_progress": "minimal", "show_progress_on": desk.way}
     uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
     chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
-    another = desk.method.input(lambda: render.map_note(None), None, desk.note, show_progress="hidden", **PAGE_ONLY)
-    # An event of its own: a visitor's verdict may wait for another's verdict, never for another's map.
-    mapped = [
-        event(show_map, map_in, map_out, show_progress="hidden", **ON_MODELS, **PAGE_ONLY).success
-        for event in (uploaded.success, chosen.success, another.success)
-    ]
-    paper.connect(desk.paper, desk.shown, [uploaded.success, chosen.success, *mapped], **PAGE_ONLY)
+    answered = [uploaded.success, chosen.success]
+    mapped = explained.connect(desk, reader, answered, handler, **ON_MODELS, **PAGE_ONLY)
+    paper.connect(desk.paper, desk.shown, [*answered, *mapped], **PAGE_ONLY)
 
 
 def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
@@ -147,9 +132,12 @@ def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
         desk.evidence: gr.Row(visible=True),
         desk.viewer: gr.Column(visible=seen.scan is not None),
         desk.view: view(seen.scan, seen.report),
-        desk.method: gr.Radio(visible=seen.explainable),
+        desk.method: gr.Radio(method_choices(seen.methods), visible=seen.explainable),
         desk.note: render.map_note(None) if seen.explainable else render.no_map(),
+        desk.maps: gr.HTML("", visible=False),
+        desk.compare: gr.Button(visible=False),
         desk.scores: render.scores(seen.report),
+        desk.outlined: gr.HTML(outlined.panel(seen.scan, seen.report), visible=seen.report.localization is not None),
         desk.unusual: gr.HTML(unusual.panel(seen.report), visible=True),
         desk.paper.fold: gr.Accordion(visible=True),
         desk.details: gr.Accordion(visible=True),
@@ -165,7 +153,7 @@ def _models_tab(cards: Mapping[str, str]) -> None:
     choice.input(cards.get, choice, card, show_progress="hidden", **PAGE_ONLY)
 
 
-def _endpoints(reader: Reader, monitor: LiveMonitor) -> None:
+def _endpoints(reader: Reader, volume_reader: VolumeReader, monitor: LiveMonitor) -> None:
     """Named endpoints for gradio_client, curl and MCP; their components stay hidden."""
     analyze, analyze_batch, explain = _calls(reader)
     with gr.Column(visible=False):
@@ -178,6 +166,8 @@ def _endpoints(reader: Reader, monitor: LiveMonitor) -> None:
     call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_MODELS)
     call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MODELS)
     call.click(handler(paper.report_call(reader)), [file, *fields], report, api_name="report", **ON_MODELS)
+    volume = handler(volume_call(volume_reader))
+    call.click(volume, files, report, api_name="analyze_volume", **ON_VOLUMES)
     call.click(drift_call(monitor), None, report, api_name="drift")
 
 
@@ -214,13 +204,15 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
     ) -> tuple[Image.Image | None, dict[str, Any]]:
         """Show where the model looked: an overlay (red speaks for the class, blue against it) and the report.
 
+        The report's explanation.checks says whether this very map may be believed, failed_study what test patients say.
+
         Args:
             file: PNG, JPEG or single-frame DICOM, up to 5 MB.
-            method: integrated_gradients or grad_cam.
+            method: integrated_gradients, grad_cam, layer_cam, shap or occlusion.
             opacity: strength of the colours, 0 to 1.
         """
         [seen] = reader.look([file])
-        seen = reader.explain(seen, method)
+        seen = reader.check(reader.explain(seen, method))
         found = seen.report.explanation
         return found and overlay(seen.scan, found, opacity), seen.report.to_dict()
 

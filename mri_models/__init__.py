@@ -7,6 +7,7 @@ from mri_models.types import Attribution, Prediction, Rejection, Report, Scan
 
 if TYPE_CHECKING:
     from mri_models.pipeline import Pipeline
+    from mri_models.volumes.pipeline import VolumePipeline
 
 __all__ = [
     "Attribution",
@@ -17,14 +18,19 @@ __all__ = [
     "Rejection",
     "Report",
     "Scan",
+    "VolumePipeline",
     "WeightsError",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """`Pipeline` is imported on first use: it brings torch, which `--help` and the intake can do without."""
+    """Pipelines are imported on first use: they bring torch, which `--help` and the intake can do without."""
     if name == "Pipeline":
         from mri_models.pipeline import Pipeline
 
         return Pipeline
+    if name == "VolumePipeline":
+        from mri_models.volumes.pipeline import VolumePipeline
+
+        return VolumePipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

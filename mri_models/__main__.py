@@ -1,17 +1,22 @@
-"""The command line: `python -m mri_models analyze | train | export | evaluate | benchmark | drift | info`."""
+"""The command line: `python -m mri_models analyze | train | export | evaluate | benchmark | drift | publish | info`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mri_models.drift import commands as drift
 from mri_models.errors import MriError
-from mri_models.types import DISCLAIMER, Report
+from mri_models.publish import commands as publish
+from mri_models.types import DISCLAIMER, Report, VolumeReport
 from mri_models.wording import LANGUAGES
+
+if TYPE_CHECKING:
+    from mri_models.volumes.pipeline import Progress
 
 CORPUS = Path("../shared/corpus")
 
@@ -33,11 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mri_models", description=__doc__, epilog=DISCLAIMER)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    analyze = commands.add_parser("analyze", help="analyse images; a bad file gives a rejected line, no error")
+    analyze = commands.add_parser("analyze", help="analyse images and volumes; a bad one gives a rejected line")
     analyze.add_argument("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     analyze.add_argument("--json", action="store_true", help="one line of JSON for each file (JSON Lines)")
-    analyze.add_argument("--no-explain", action="store_true", help="skip Integrated Gradients")
-    analyze.add_argument("--out", type=Path, metavar="DIR", help="also write STEM.json and STEM.overlay.png here")
+    analyze.add_argument("--no-explain", action="store_true", help="skip the map of where the model looked")
+    analyze.add_argument("--method", metavar="NAME", help="grad_cam, layer_cam, shap or occlusion")
+    analyze.add_argument("--out", type=Path, metavar="DIR", help="also write STEM.json and overlay or mask here")
     analyze.add_argument("--pdf", action="store_true", help="with --out: also write the report as STEM.pdf")
     analyze.add_argument("--language", choices=LANGUAGES, default="en", help="of the PDF")
     _add_weights(analyze)
@@ -54,11 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("recipe")
     export.set_defaults(run=_export, set=[])
 
+    scale = commands.add_parser("scale", help="give exported models the colour scale of methods that they lack")
+    scale.add_argument("--data", type=Path, default=CORPUS, help="corpus folder with manifest.csv")
+    scale.add_argument("--weights", type=Path, default=Path("weights"), help="whose config.json files are completed")
+    scale.set_defaults(run=_scale)
+
     evaluate = commands.add_parser("evaluate", help="measure every stage; writes metrics, figures, README tables")
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="figures go here")
     evaluate.add_argument("--split", default="test", choices=("val", "test"))
     evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
-    evaluate.add_argument("--only", default="", metavar="MODEL", help="measure this alone and keep the other results")
+    evaluate.add_argument("--only", default="", metavar="NAME", help="a model or explanations; other results stay")
     _add_weights(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -76,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.set_defaults(run=_benchmark)
 
     drift.add(commands, CORPUS)
+    publish.add(commands)
     info = commands.add_parser("info", help="which models are loaded, with thresholds and hashes")
     _add_weights(info)
     info.set_defaults(run=_info)
@@ -87,33 +99,42 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    from mri_models.pipeline import Pipeline  # torch loads only for commands that need it
+    from mri_models.explain import METHODS  # torch loads only for commands that need it
+    from mri_models.pipeline import Pipeline
+    from mri_models.volumes.files import inputs
+    from mri_models.volumes.pipeline import VolumePipeline
 
     if options.pdf and not options.out:
         options.fail("--pdf needs --out DIR to write into")
+    method = options.method or METHODS[0]
+    if method not in METHODS:
+        options.fail(f"--method must be one of {', '.join(METHODS)}, got {method!r}")
     pipeline = Pipeline.from_pretrained(options.weights)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-    for path in _files(options.inputs):
-        report = pipeline(path, explain=not options.no_explain)
+    volumes = VolumePipeline(pipeline)
+    for path, is_volume in inputs(options.inputs):
+        if is_volume:
+            report = volumes(path, progress=_show_progress)
+        else:
+            report = pipeline(path, explain=not options.no_explain, method=method)
         print(json.dumps(report.to_dict()) if options.json else _summary(report), flush=True)
         if options.out:
-            _write(report, path, options.out)
-        if options.pdf:
+            (_write_volume if is_volume else _write)(report, path, options.out)
+        if options.pdf and is_volume:
+            print(f"{report.file}: a PDF is written about single images only", file=sys.stderr)
+        elif options.pdf:
             report.to_pdf(options.out / f"{path.stem}.pdf", language=options.language)
     return 0
 
 
-def _files(inputs: Sequence[Path]) -> Iterator[Path]:
-    """Files as given; a folder stands for its files, sorted, without hidden ones."""
-    for path in inputs:
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        else:
-            yield path
+def _show_progress(step: Progress) -> None:
+    """One line that overwrites itself, for people only."""
+    if sys.stderr.isatty():
+        print(f"\r{step.what}: {step.done + 1} of {step.total} ", end="", file=sys.stderr, flush=True)
 
 
-def _summary(report: Report) -> str:
+def _summary(report: Report | VolumeReport) -> str:
     return "\n".join([f"{report.file}: {report.status}", *(f"  {line}" for line in report.findings)])
 
 
@@ -127,14 +148,37 @@ def _write(report: Report, path: Path, folder: Path) -> None:
         overlay(read_scan(path), report.explanation).save(folder / f"{path.stem}.overlay.png")
 
 
+def _write_volume(report: VolumeReport, path: Path, folder: Path) -> None:
+    """STEM.json and, when something was outlined, STEM.mask.nii.gz in the input's own space."""
+    from mri_models.volumes.files import stem
+    from mri_models.volumes.nifti import mask_nifti
+
+    name = stem(path.resolve())
+    (folder / f"{name}.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if report.mask and report.mask.found:
+        (folder / f"{name}.mask.nii.gz").write_bytes(mask_nifti(report.mask, report.volume))
+
+
 def _train(options: argparse.Namespace) -> int:
-    from mri_models.training import anomaly
+    from mri_models.training import anomaly, discs, segment, segment3d
     from mri_models.training.fit import train
     from mri_models.training.recipe import load_recipe
 
     if anomaly.is_autoencoder(options.recipe):
         recipe = anomaly.load_anomaly_recipe(options.recipe, options.set)
         anomaly.train(recipe, options.data, options.runs, resume=not options.no_resume)
+        return 0 if options.no_export else _export(options)
+    if segment3d.is_segmentation3d(options.recipe):
+        recipe = segment3d.load_segment3d_recipe(options.recipe, options.set)
+        segment3d.train(recipe, options.data, options.runs, resume=not options.no_resume)
+        return 0 if options.no_export else _export(options)
+    if segment.is_segmentation(options.recipe):
+        recipe = segment.load_segment_recipe(options.recipe, options.set)
+        segment.train(recipe, options.data, options.runs, options.weights, resume=not options.no_resume)
+        return 0 if options.no_export or not recipe.exported else _export(options)
+    if discs.is_discs(options.recipe):
+        recipe = discs.load_disc_recipe(options.recipe, options.set)
+        discs.train(recipe, options.data, options.runs, options.weights, resume=not options.no_resume)
         return 0 if options.no_export else _export(options)
     recipe = load_recipe(options.recipe, options.set)
     if not recipe.run:  # else the run that it names holds its network already
@@ -143,16 +187,42 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from mri_models.training import anomaly, anomaly_export
+    from mri_models.training import (
+        anomaly,
+        anomaly_export,
+        discs,
+        discs_export,
+        segment,
+        segment3d,
+        segment3d_export,
+        segment_export,
+    )
     from mri_models.training.export import export
     from mri_models.training.recipe import load_recipe
 
     folders = options.data, options.runs, options.weights
-    if anomaly.is_autoencoder(options.recipe):
+    if segment3d.is_segmentation3d(options.recipe):
+        recipe = segment3d.load_segment3d_recipe(options.recipe, options.set)
+        print(f"wrote {segment3d_export.export(recipe, *folders)}")
+        return 0
+    if segment.is_segmentation(options.recipe):
+        print(f"wrote {segment_export.export(segment.load_segment_recipe(options.recipe, options.set), *folders)}")
+        return 0
+    if discs.is_discs(options.recipe):
+        folder = discs_export.export(discs.load_disc_recipe(options.recipe, options.set), *folders)
+    elif anomaly.is_autoencoder(options.recipe):
         folder = anomaly_export.export(anomaly.load_anomaly_recipe(options.recipe, options.set), *folders)
     else:
         folder = export(load_recipe(options.recipe, options.set), *folders)
     print(f"wrote {folder}")
+    return 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    from mri_models.training.scale import complete_scales
+
+    for model, added in complete_scales(options.weights, options.data):
+        print(model, json.dumps(added))
     return 0
 
 

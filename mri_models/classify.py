@@ -32,6 +32,7 @@ class Calibration:
     temperature: divides the logits (Guo 2017). thresholds: least accepted confidence by label.
     ood_threshold: an image whose `ood_score` exceeds it is refused. flip: average an image with its mirror image.
     attribution_scale: |attribution| drawn at full colour, by method.
+    explanation_study: by method, the checks that it fails on test patients (chooses nothing); None until measured.
     """
 
     temperature: float
@@ -39,6 +40,7 @@ class Calibration:
     ood_threshold: float
     flip: bool
     attribution_scale: Mapping[str, float]
+    explanation_study: Mapping[str, tuple[str, ...]] | None = None
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> Calibration:
@@ -46,13 +48,19 @@ class Calibration:
         thresholds = {label: max(FLOOR, float(t)) for label, t in values["thresholds"].items()}
         if not values["temperature"] > 0:
             raise ValueError(f"temperature must be positive, got {values['temperature']}")
+        study = values.get("explanation_study")
         return cls(
             temperature=float(values["temperature"]),
             thresholds=thresholds,
             ood_threshold=float(values["ood_threshold"]),
             flip=bool(values["flip"]),
             attribution_scale=dict(values["attribution_scale"]),
+            explanation_study=study and {method: tuple(failed) for method, failed in study.items()},
         )
+
+    def failed_of(self, method: str) -> tuple[str, ...] | None:
+        """The checks that an explanation method fails on test patients; None where it was not measured."""
+        return self.explanation_study.get(method) if self.explanation_study else None
 
 
 class Classifier:

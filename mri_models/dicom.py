@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_frames
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
 from pydicom.uid import (
@@ -27,7 +28,7 @@ from mri_models.pixels import between, check_pixel_count, stretch, to_grey, to_u
 from mri_models.types import Scan
 
 # Names, dates and identifiers are not in this list, so they never leave the bytes.
-_KEPT = [
+KEPT = [
     *("Modality", "PixelSpacing", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration"),
     *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
@@ -47,22 +48,27 @@ def is_dicom(data: bytes) -> bool:
 
 def read_dicom(data: bytes) -> Scan:
     """Refusals that can be explained are FileRejected; anything else that pydicom raises is the caller's to map."""
-    # pydicom would inflate the whole data set, of any size, before a limit could be checked.
-    if DeflatedExplicitVRLittleEndian.encode() in data:
-        raise _unsupported_compression(DeflatedExplicitVRLittleEndian.name)
-    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=_KEPT)
+    dataset = open_dicom(data)
     _check_content(dataset)
-    _check_compression(dataset)
+    check_compression(dataset)
     values = pixel_array(dataset)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         values = apply_color_lut(values, dataset)
     if values.ndim == 3:
         pixels, colourfulness = to_grey(to_unit(values))
     else:
-        pixels, colourfulness = _shown(_rescaled(values, dataset), dataset), 0.0
+        pixels, colourfulness = _shown(rescaled(values, dataset), dataset), 0.0
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 1 - pixels
-    return Scan(pixels, _spacing(dataset), _modality(dataset), colourfulness, "dicom")
+    return Scan(pixels, spacing_of(dataset), modality_of(dataset), colourfulness, "dicom")
+
+
+def open_dicom(data: bytes, further: Sequence[str] = ()) -> FileDataset:
+    """Only the elements of KEPT and `further`; pixels stay encoded."""
+    # pydicom would inflate the whole data set, of any size, before a limit could be checked.
+    if DeflatedExplicitVRLittleEndian.encode() in data:
+        raise _unsupported_compression(DeflatedExplicitVRLittleEndian.name)
+    return pydicom.dcmread(BytesIO(data), force=True, specific_tags=[*KEPT, *further])
 
 
 def _check_content(dataset: FileDataset) -> None:
@@ -76,13 +82,12 @@ def _check_content(dataset: FileDataset) -> None:
     if frames > 1:
         raise FileRejected(
             "multi_frame",
-            f"The DICOM file holds {frames} frames; this version reads one image at a time and volumes come later. "
-            "Export a single frame.",
+            f"The DICOM file holds {frames} frames. Send it in the Volume tab, or a single frame here.",
         )
     check_pixel_count(int(dataset.Columns), int(dataset.Rows))
 
 
-def _check_compression(dataset: FileDataset) -> None:
+def check_compression(dataset: FileDataset) -> None:
     """Refuse what no installed decoder reads, and compressed frames that are not of the size the header states."""
     if "TransferSyntaxUID" not in dataset.file_meta:  # without a header pydicom guessed the encoding
         implicit, little = dataset.original_encoding
@@ -100,10 +105,10 @@ def _check_compression(dataset: FileDataset) -> None:
     if syntax == RLELossless:
         return  # runs expand 64-fold at most, which the limit on the file's bytes keeps in bounds
     # The codestream has a size of its own, and decoders allocate by that one.
-    frame = BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1))
-    with Image.open(frame, formats=("JPEG", "JPEG2000")) as header:
-        if header.size != (dataset.Columns, dataset.Rows):
-            raise ValueError(f"frame of {header.size} in an image of {(dataset.Columns, dataset.Rows)}")
+    for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as header:
+            if header.size != (dataset.Columns, dataset.Rows):
+                raise ValueError(f"frame of {header.size} in an image of {(dataset.Columns, dataset.Rows)}")
 
 
 def _unsupported_compression(name: str) -> FileRejected:
@@ -114,7 +119,7 @@ def _unsupported_compression(name: str) -> FileRejected:
     )
 
 
-def _rescaled(values: np.ndarray, dataset: FileDataset) -> np.ndarray:
+def rescaled(values: np.ndarray, dataset: FileDataset) -> np.ndarray:
     if dataset.get("ModalityLUTSequence"):
         return apply_modality_lut(values, dataset)
     slope = np.float32(dataset.get("RescaleSlope") or 1)
@@ -148,7 +153,7 @@ def _first(value: object) -> float | None:
     return None if value in (None, "") else float(value)
 
 
-def _spacing(dataset: FileDataset) -> tuple[float, float] | None:
+def spacing_of(dataset: FileDataset) -> tuple[float, float] | None:
     value = dataset.get("PixelSpacing")
     if not isinstance(value, MultiValue) or len(value) != 2:
         return None
@@ -157,7 +162,7 @@ def _spacing(dataset: FileDataset) -> tuple[float, float] | None:
     return (row, column) if usable else None
 
 
-def _modality(dataset: FileDataset) -> str | None:
+def modality_of(dataset: FileDataset) -> str | None:
     """Only what looks like a modality code: the element can't carry free text any further."""
     value = str(dataset.get("Modality") or "")
     return value if re.fullmatch("[A-Z]{2,16}", value) else None

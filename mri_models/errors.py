@@ -7,7 +7,8 @@ MriError                 base: `code` for programs, the message for people (what
 ├── ContextError         what the visitor told about the person is not in the fixed vocabulary
 ├── WeightsError         a model folder or Hub revision is missing, incomplete, altered or of another schema
 ├── DataError            a training or evaluation data set does not look as its manifest says
-└── RecipeError          a training recipe has an unknown key or an impossible value
+├── RecipeError          a training recipe has an unknown key or an impossible value
+└── PublishError         what should go to the Hub is incomplete or not allowed there, or the Hub refuses it
 """
 
 from __future__ import annotations
@@ -52,3 +53,7 @@ class DataError(MriError):
 
 class RecipeError(MriError):
     """A training recipe can't be used as written."""
+
+
+class PublishError(MriError):
+    """Nothing, or not everything, was published; the message says what has to change first."""

@@ -56,15 +56,15 @@ def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        with _refusing("image"):
+        with refusing("image"):
             return _from_picture(source)
     data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(Path(source))
     _check_bytes(data)
     if is_dicom(data):
-        with _refusing("DICOM file"):
+        with refusing("DICOM file"):
             return read_dicom(data)
     kind = _picture_kind(data)
-    with _refusing(f"{kind} picture"), Image.open(BytesIO(data), formats=(kind,)) as picture:
+    with refusing(f"{kind} picture"), Image.open(BytesIO(data), formats=(kind,)) as picture:
         return _from_picture(picture)
 
 
@@ -78,7 +78,7 @@ def fingerprint(source: object) -> str | None:
 
 
 @contextmanager
-def _refusing(what: str) -> Iterator[None]:
+def refusing(what: str) -> Iterator[None]:
     """The one place where what decoders raise on hostile bytes, of any type, becomes a refusal."""
     try:
         yield
@@ -115,8 +115,8 @@ def _check_bytes(data: bytes) -> None:
     if _is_volume(data):
         raise FileRejected(
             "volume",
-            "The file is a NIfTI volume; this version reads single images and volumes come later. "
-            "Export a slice as PNG or DICOM.",
+            "The file is a NIfTI volume, and single images are read here. Send it in the Volume tab, or a slice of it "
+            "as PNG or DICOM.",
         )
     if len(data) > MAX_BYTES:
         raise FileRejected(
@@ -167,8 +167,7 @@ def _from_picture(image: Image.Image) -> Scan:
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise FileRejected(
             "multi_frame",
-            f"The {image.format} file holds several frames or pages; this version reads one image at a time "
-            "and volumes come later. Export a single frame.",
+            f"The {image.format} file holds several frames or pages; one image is read. Export a single frame.",
         )
     name = {"MPO": "jpeg", None: "image"}.get(image.format) or image.format.lower()
     image = ImageOps.exif_transpose(image)

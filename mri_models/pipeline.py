@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -18,15 +19,20 @@ from mri_models.anomaly import NAME as ANOMALY
 from mri_models.anomaly import AnomalyDetector
 from mri_models.classify import Classifier
 from mri_models.errors import InputError, WeightsError
-from mri_models.explain import METHODS, attribute
-from mri_models.hub import model_folders, resolve
+from mri_models.explain import METHODS, attribute, checked
+from mri_models.hub import BUNDLED, model_folders, resolve
 from mri_models.intake import fingerprint, read_scan
+from mri_models.localize import Segmenter, overlaps
+from mri_models.parts import Specialists, owns
 from mri_models.quality import check_quality
 from mri_models.types import Attribution, Prediction, Rejection, Report, Scan
+from mri_models.volumetric import PatchSegmenter
 
 Source = str | os.PathLike | bytes | np.ndarray | Image.Image
 GATE, BODY_PART, DIAGNOSIS = "gate", "body_part", "diagnosis/"
 BRAIN = DIAGNOSIS + "brain"
+NONE = Specialists()
+LEAST_MS = 0.05
 
 
 class Pipeline:
@@ -40,12 +46,16 @@ class Pipeline:
         models: Mapping[str, Classifier],
         cards: Mapping[str, str] | None = None,
         anomaly: AnomalyDetector | None = None,
+        specialists: Specialists = NONE,
+        folder: Path = BUNDLED,
     ):
         if missing := {GATE, BODY_PART} - set(models):
             raise WeightsError("missing_stage", f"The weights lack {sorted(missing)}; every analysis needs them.")
         self.models = MappingProxyType(dict(models))
         self.cards = MappingProxyType(dict(cards or {}))
         self.anomaly = anomaly
+        self.specialists = specialists
+        self.folder = folder  # where the weights lie, and beside them the drift monitor's reference
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike | None = None, device: str | None = None) -> Pipeline:
@@ -54,25 +64,44 @@ class Pipeline:
         Raises WeightsError, saying what is missing or altered.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        folders = model_folders(resolve(source))
-        models = {name: Classifier.load(folder, device) for name, folder in folders.items() if name != ANOMALY}
+        root = resolve(source)
+        folders = model_folders(root)
+        models = {
+            name: Classifier.load(folder, device)
+            for name, folder in folders.items()
+            if name != ANOMALY and not owns(name)
+        }
         anomaly = None
         if ANOMALY in folders and BRAIN in models:
             anomaly = AnomalyDetector.load(folders[ANOMALY], models[BRAIN], device)
-        return cls(models, {name: _card(folder) for name, folder in folders.items()}, anomaly)
+        cards = {name: _card(folder) for name, folder in folders.items()}
+        return cls(models, cards, anomaly, Specialists.load(folders, device), root)
 
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each model's weights."""
-        anomaly = {ANOMALY: self.anomaly.digest} if self.anomaly else {}
-        return {name: model.digest for name, model in self.models.items()} | anomaly
+        anomaly = {ANOMALY: self.anomaly} if self.anomaly else {}
+        every = {**self.models, **anomaly, **self.specialists.models}
+        return {name: model.digest for name, model in every.items()}
+
+    @property
+    def outlines(self) -> Mapping[str, Segmenter]:
+        """The networks that outline something on slices, by name."""
+        return self.specialists.outlines
+
+    @property
+    def volume_outlines(self) -> Mapping[str, PatchSegmenter]:
+        """The networks that outline something in volumes, by name."""
+        return self.specialists.volumes
 
     @property
     def device(self) -> torch.device:
         """Where the networks run."""
         return self.models[GATE].device
 
-    def __call__(self, source: Source, *, name: str | None = None, explain: bool = True) -> Report:
+    def __call__(
+        self, source: Source, *, name: str | None = None, explain: bool = True, method: str = METHODS[0]
+    ) -> Report:
         """Analyse one image. A bad one gives a Report with a rejection, never an exception."""
         name = name or (Path(source).name if isinstance(source, str | os.PathLike) else "image")
         digest = fingerprint(source)
@@ -86,9 +115,7 @@ class Pipeline:
         if not explain or self.explained(report) is None:
             return report
         start = perf_counter()
-        attribution = self.explain(scan, report)
-        timing = dict(report.timing_ms) | {"explanation": _since(start)}
-        return dataclasses.replace(report, explanation=attribution, timing_ms=timing)
+        return with_explanation(report, self.explain(scan, report, method), took_ms=_since(start))
 
     def read(self, source: Source) -> Scan:
         """Bytes to a scan that is worth looking at; raises InputError."""
@@ -103,33 +130,57 @@ class Pipeline:
         )
 
     def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
-        """The three stages and a brain's anomaly score, without explanation; the first that refuses ends the way."""
-        timing = {} if read_ms is None else {"file": read_ms}
+        """The three stages, a brain's anomaly score, outlines and discs, without explanation.
+
+        The first stage that refuses ends the way; what the accepted ones allow is still measured.
+        """
+        clock = Clock({} if read_ms is None else {"file": read_ms})
         found: dict[str, Prediction] = {}
         looks: dict[object, np.ndarray] = {}  # stages exported from one trunk share one look at the image
-        rejection = None
-        for stage in (GATE, BODY_PART, "diagnosis"):
-            start = perf_counter()
-            model = self.models.get(stage if stage != "diagnosis" else DIAGNOSIS + found[BODY_PART].label)
-            if model:
-                if model.features_key not in looks:
-                    looks[model.features_key] = model.look(scan)
-                found[stage] = model.judge(looks[model.features_key])
-                timing[stage] = _since(start)
-            rejection = rules.refusal(stage, found.get(stage), scan, part=found.get(BODY_PART))
+        rejection = mask = spine = None
+        for stage in (GATE, BODY_PART):
+            with clock(stage):
+                found[stage] = self._judge(stage, scan, looks)
+            rejection = rules.refusal(stage, found[stage], scan, part=found.get(BODY_PART))
             if rejection:
                 break
-        anomaly, part = None, found.get(BODY_PART)
+        part = found.get(BODY_PART)
+        if rejection is None:
+            with clock("localization"):  # a knee's and a spine's pattern follow from what was located
+                mask = self.specialists.outline(scan, part, None)
+            with clock("diagnosis"):
+                spine = self.specialists.grade(scan, part, mask)
+                pattern = self.specialists.pattern(part, mask, spine) or self._judge(
+                    DIAGNOSIS + part.label, scan, looks
+                )
+            found |= {"diagnosis": pattern} if pattern else {}
+            rejection = rules.refusal("diagnosis", pattern, scan, part=part)
+        anomaly = None
         if self.anomaly and part and part.accepted and part.label == "brain":  # also where no pattern could be named
-            start = perf_counter()
-            anomaly = self.anomaly(scan)
-            timing[ANOMALY] = _since(start)
-        return rules.complete(Report(name, rejection, **found, anomaly=anomaly, timing_ms=timing, models=self.hashes))
+            with clock(ANOMALY):
+                anomaly = self.anomaly(scan)
+        if mask is None and (pattern := found.get("diagnosis")):
+            with clock("localization"):
+                mask = self.specialists.outline(scan, part, pattern)
+        located = {"localization": mask, "spine": spine}
+        report = Report(name, rejection, **found, anomaly=anomaly, **located, timing_ms=clock.taken)
+        return rules.complete(dataclasses.replace(report, overlap=overlaps(report), models=self.hashes))
+
+    def _judge(self, name: str, scan: Scan, looks: dict[object, np.ndarray]) -> Prediction | None:
+        """The answer of one classifier; None where the weights hold none of this name."""
+        model = self.models.get(name)
+        if model is None:
+            return None
+        if model.features_key not in looks:
+            looks[model.features_key] = model.look(scan)
+        return model.judge(looks[model.features_key])
 
     def explained(self, report: Report) -> tuple[str, str] | None:
         """(model, class) that an explanation is about: the deepest accepted stage; None if nothing was accepted."""
-        if report.diagnosis and report.diagnosis.accepted and report.body_part:
-            return DIAGNOSIS + report.body_part.label, report.diagnosis.label
+        pattern, part = report.diagnosis, report.body_part
+        model = self.models.get(DIAGNOSIS + part.label) if part else None
+        if pattern and pattern.accepted and model and not report.located:
+            return DIAGNOSIS + part.label, pattern.label
         for stage, prediction in ((BODY_PART, report.body_part), (GATE, report.gate)):
             if prediction and prediction.accepted:
                 return stage, prediction.label
@@ -142,6 +193,38 @@ class Pipeline:
             raise ValueError("no stage accepted this image, so there is no class to explain")
         model, target = chosen
         return attribute(self.models[model], scan, target, method)
+
+    def methods(self, report: Report) -> tuple[str, ...]:
+        """The explanation methods that the explained model has a colour scale for; none where nothing is explained."""
+        chosen = self.explained(report)
+        known = self.models[chosen[0]].calibration.attribution_scale if chosen else ()
+        return tuple(method for method in METHODS if method in known)
+
+    def check(self, scan: Scan, report: Report, attribution: Attribution) -> Attribution:
+        """The same map of `explain` with its quick checks: whether it may be believed. About half a second."""
+        model, _ = self.explained(report)
+        return checked(self.models[model], scan, attribution)
+
+
+def with_explanation(report: Report, attribution: Attribution, *, took_ms: float) -> Report:
+    """The report with its explanation, and how much of that lies inside the outline."""
+    timing = dict(report.timing_ms) | {"explanation": took_ms}
+    report = dataclasses.replace(report, explanation=attribution, timing_ms=timing)
+    return dataclasses.replace(report, overlap=overlaps(report))
+
+
+class Clock:
+    """Adds up what each stage takes: `with clock("gate"): ...`; what takes no time did not run."""
+
+    def __init__(self, taken: dict[str, float]):
+        self.taken = taken
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        if (took := _since(start)) >= LEAST_MS:
+            self.taken[stage] = self.taken.get(stage, 0.0) + took
 
 
 def _since(start: float) -> float:

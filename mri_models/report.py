@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan
+from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan, SpineGrading
 
 PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
 PATTERNS = {
@@ -16,6 +16,8 @@ PATTERNS = {
     "low": "low disc degeneration (worst disc Pfirrmann 1-3)",
     "moderate": "moderate disc degeneration (worst disc Pfirrmann 4)",
     "severe": "severe disc degeneration (worst disc Pfirrmann 5)",
+    "acl_tear": "an ACL tear pattern",
+    "no_acl_tear_seen": "a knee in which no ACL tear pattern is seen",
 }
 SUPPORTED = "brain, knee and spine"
 HEALTHY = "no_tumor"
@@ -95,7 +97,20 @@ def _findings(report: Report) -> list[str]:
         lines.append(f"{unusual(report.anomaly)}.")
     if report.localization:
         lines.append(f"{outlined(report.localization)}.")
+    if report.spine:
+        lines.append(f"{levels(report.spine)}.")
     return lines
+
+
+def levels(spine: SpineGrading) -> str:
+    """Each disc's grade where it is sure enough, without a full stop."""
+    named = [
+        f"{disc.level} {disc.grade} ({score(disc.confidence)})"
+        if disc.accepted
+        else f"{disc.level} unable to determine"
+        for disc in spine.discs
+    ]
+    return f"Pfirrmann grades, counted from the lowest disc in the image: {', '.join(named)}"
 
 
 def outlined(mask: Mask) -> str:

@@ -14,10 +14,11 @@ from scipy.ndimage import gaussian_filter
 
 from mri_models import report as rules
 from mri_models.errors import InputError
+from mri_models.explain import METHODS
 from mri_models.intake import read_scan
 from mri_models.preprocess import letterbox
 from mri_models.quality import check_quality
-from mri_models.types import Anomaly, Attribution, Prediction, Rejection, Report, Scan
+from mri_models.types import Anomaly, Attribution, Check, Prediction, Rejection, Report, Scan
 
 LABELS = {
     "gate": ("mri", "not_mri"),
@@ -56,7 +57,10 @@ model = AutoModelForImageClassification.from_pretrained("weights/{name}")
 class FakePipeline:
     """The interface of mri_models.Pipeline; counts nothing and holds no state."""
 
+    folder = Path(__file__).parent.parent / "weights"
     hashes = {"gate": "3f" * 32, "body_part": "a1" * 32}  # noqa: RUF012
+    outlines = {}  # noqa: RUF012
+    volume_outlines = {}  # noqa: RUF012
     cards = {  # noqa: RUF012
         name: CARD.format(name=name, network=network)
         for name, network in {
@@ -67,7 +71,9 @@ class FakePipeline:
         }.items()
     }
 
-    def __call__(self, source: str | Path, *, name: str | None = None, explain: bool = True) -> Report:
+    def __call__(
+        self, source: str | Path, *, name: str | None = None, explain: bool = True, method: str = "integrated_gradients"
+    ) -> Report:
         name = name or Path(source).name
         try:
             scan = self.read(source)
@@ -76,7 +82,7 @@ class FakePipeline:
         report = self.verdict(scan, name)
         if not explain or self.explained(report) is None:
             return report
-        return dataclasses.replace(report, explanation=self.explain(scan, report))
+        return dataclasses.replace(report, explanation=self.explain(scan, report, method))
 
     def read(self, source: str | Path | bytes) -> Scan:
         scan = read_scan(source)
@@ -104,6 +110,9 @@ class FakePipeline:
         accepted = [(stage, p) for stage in reversed(LABELS) if (p := getattr(report, stage)) and p.accepted]
         return (accepted[0][0], accepted[0][1].label) if accepted else None
 
+    def methods(self, report: Report) -> tuple[str, ...]:
+        return METHODS if self.explained(report) else ()
+
     def explain(self, scan: Scan, report: Report, method: str = "integrated_gradients") -> Attribution:
         """Red on the bright side, blue on its left."""
         height, width = scan.shape
@@ -114,7 +123,17 @@ class FakePipeline:
         gap = 0.021 if method == "integrated_gradients" else None
         target = self.explained(report)[1]
         values = (bright * (0.3 + scan.pixels)).astype(np.float32)
-        return Attribution(values, method, target, 1.0, gap, 16 if gap else None, "black" if gap else None)
+        steps, baseline = (16, "black") if gap else (None, None)
+        return Attribution(values, method, target, 1.0, gap, steps, baseline, took_ms=140.0)
+
+    def check(self, scan: Scan, report: Report, attribution: Attribution) -> Attribution:
+        """Every map beats a random order, but Occlusion's does not; LayerCAM failed on test patients."""
+        auc = 0.71 if attribution.method == "occlusion" else 0.31
+        failed = ("random_weights",) if attribution.method == "layer_cam" else ()
+        checks = (Check("deletion", auc, 0.52, auc < 0.52),)
+        if (gap := attribution.completeness_gap) is not None:
+            checks = (Check("completeness", gap, 0.05, gap <= 0.05), *checks)
+        return dataclasses.replace(attribution, checks=checks, failed_study=failed)
 
 
 def scan_png(outcome: str, side: int = 320) -> bytes:

@@ -133,7 +133,7 @@ def test_report_answers_in_the_language_and_refuses_other_words(client: Client, 
 
 
 def test_only_the_documented_endpoints_are_public(client: Client):
-    named = {"/analyze", "/analyze_batch", "/explain", "/report", "/drift"}
+    named = {"/analyze", "/analyze_batch", "/explain", "/report", "/drift", "/analyze_volume"}
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == named
 
 
@@ -147,7 +147,7 @@ def test_the_curl_way_of_the_about_tab(url: str):
 
 
 def test_too_large_uploads_are_answered_413(url: str):
-    upload = httpx.post(f"{url}/gradio_api/upload", files={"files": ("big.png", b"0" * 11_000_000)})
+    upload = httpx.post(f"{url}/gradio_api/upload", files={"files": ("big.png", b"0" * 70_000_000)})
     assert upload.status_code == 413
 
 

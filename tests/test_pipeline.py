@@ -19,7 +19,7 @@ pytestmark = pytest.mark.weights
 BRAIN = EXAMPLES / "01_brain_t1_axial.png"
 KEYS = [
     *("file", "schema", "status", "rejection", "gate", "body_part", "diagnosis", "anomaly", "localization"),
-    *("explanation", "findings", "timing_ms", "models", "input_sha256", "disclaimer"),
+    *("discs", "explanation", "findings", "timing_ms", "models", "input_sha256", "disclaimer"),
 ]
 
 
@@ -79,6 +79,8 @@ def test_accepted_never_means_less_than_sixty_percent(pipeline):
 def test_explanation_lies_on_the_scan(pipeline, method):
     scan = pipeline.read(BRAIN)
     report = pipeline.verdict(scan)
+    if method not in pipeline.methods(report):
+        pytest.skip(f"these weights have no colour scale for {method}: python -m mri_models scale")
 
     attribution = pipeline.explain(scan, report, method)
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 from fakes import served
 
 from mri_models.drift import experiment
-from mri_models.evaluation import anomaly, benchmark
+from mri_models.evaluation import anomaly, benchmark, explanations
 from mri_models.evaluation.run import tables
 from mri_models.evaluation.tables import check_readme
 from mri_models.hub import model_folders, verify
@@ -56,6 +56,12 @@ def test_command_line_sample():
     assert next(iter(reports[0])) == "file"
 
 
+def test_publish_sample_is_a_dry_run():
+    lines = run("bash", "-c", sample("publish").replace("python ", f"{sys.executable} ", 1)).splitlines()
+    assert lines[0].startswith("model owner/mri-patterns: ")
+    assert lines[-1].startswith("Dry run: nothing was sent.")
+
+
 @pytest.mark.weights
 def test_client_sample(address):
     code = sample("client").replace("http://127.0.0.1:7860", address)
@@ -74,6 +80,12 @@ def test_drift_sample(address):
     answer = run(sys.executable, "-c", sample("drift").replace("http://127.0.0.1:7860", address))
     state = answer.splitlines()[-1].split()[0]  # the client's own line comes first
     assert state in ("ok", "watch", "alert", "insufficient")
+
+
+@pytest.mark.weights
+def test_volume_sample(address):
+    answer = run(sys.executable, "-c", sample("volume").replace("http://127.0.0.1:7860", address))
+    assert " axial {'slices':" in answer.splitlines()[-1]
 
 
 @pytest.mark.weights
@@ -97,6 +109,15 @@ def test_cards_show_the_same_metrics(metrics):
 def test_anomaly_table_is_the_metrics_in_readme_and_card(metrics):
     for path in (README, WEIGHTS / "anomaly" / "README.md"):
         assert check_readme(path, "anomaly", anomaly.table(metrics["anomaly"]))
+
+
+def test_explanations_are_those_of_these_weights_and_shown(metrics):
+    if explanations.NAME not in metrics:
+        pytest.skip("not measured yet: python -m mri_models evaluate --only explanations")
+    found, folder = metrics[explanations.NAME], WEIGHTS / "diagnosis" / "brain"
+    assert found["model"] == verify(folder)
+    assert check_readme(README, explanations.NAME, explanations.table(found))
+    assert json.loads((folder / "config.json").read_text())["mri"]["explanation_study"] == found["failed"]
 
 
 def test_metrics_were_measured_on_these_weights(metrics):

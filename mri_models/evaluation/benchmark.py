@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -18,6 +19,7 @@ from PIL import Image
 
 from mri_models.evaluation.tables import table as markdown_table
 from mri_models.evaluation.tables import update_readme
+from mri_models.explain import QUICK
 from mri_models.pipeline import DIAGNOSIS, Pipeline
 from mri_models.preprocess import to_tensor
 from mri_models.types import Report, Scan
@@ -82,10 +84,16 @@ def benchmark(pipeline: Pipeline, rounds: int = 15, example: Path = EXAMPLE) -> 
     report = pipeline.verdict(scan)
     if not (report.diagnosis and report.diagnosis.accepted):
         raise ValueError(f"{example} is refused by these weights; time an image that is answered")
+    quick = pipeline.explain(scan, report, QUICK)
     steps = {
         "read": lambda: pipeline.read(data),
         "verdict": lambda: pipeline.verdict(pipeline.read(data)),
         "explanation": lambda: pipeline.explain(scan, report),
+        **{
+            f"explanation: {method}": partial(pipeline.explain, scan, report, method)
+            for method in pipeline.methods(report)[1:]
+        },
+        f"checks of {QUICK}": lambda: pipeline.check(scan, report, quick),
         f"captum, plain Integrated Gradients, {PLAIN_STEPS} steps": _plain_gradients(pipeline, scan, report),
         "transformers pipeline, ViT-Base": _vision_transformer(data),
     }

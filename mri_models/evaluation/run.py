@@ -14,17 +14,28 @@ from typing import Any
 import numpy as np
 
 from mri_models.anomaly import NAME as ANOMALY
+from mri_models.discs import NAME as DISCS
 from mri_models.errors import WeightsError
-from mri_models.evaluation import figures
+from mri_models.evaluation import explanations, figures
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
 from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes, thin
+from mri_models.evaluation.discs import measure_discs, write_disc_tables
+from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
+from mri_models.evaluation.outlines import measure_segmenter
+from mri_models.evaluation.segmentation import write_outline_tables
 from mri_models.evaluation.tables import render, update_readme
-from mri_models.pipeline import DIAGNOSIS, Pipeline
+from mri_models.evaluation.volumetric import measure_volumes, write_volume_tables
+from mri_models.knee import NAME as KNEE
+from mri_models.levels import disc_boxes
+from mri_models.pipeline import BRAIN, DIAGNOSIS, Pipeline
 from mri_models.training.corpus import Sample, read_corpus, split_hash
+from mri_models.training.exams import holds_exams
 
 METRICS = Path("weights/metrics.json")
 README = Path("README.md")
+SEGMENTATION, VOLUMES = "segmentation", "volumes"
+SPINE = "segmentation/spine"
 TUMOURS = ("glioma", "meningioma", "pituitary")
 
 
@@ -33,10 +44,15 @@ def evaluate(
 ) -> None:
     """Measure every model of the pipeline, or `only` one; on all of test also rewrite weights/metrics.json and tables.
 
+    DATA may also hold MRNet or KneeMRI in their published layouts: then the knee's answers alone are measured.
     Raises WeightsError when the weights hold no model `only`.
     """
-    if only and only not in pipeline.hashes:
-        raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(pipeline.hashes)}.")
+    if holds_exams(data):
+        write_exams(measure_exams(Reader.of(pipeline), data, split, limit), out)
+        return
+    known = (*pipeline.hashes, explanations.NAME)
+    if only and only not in known:
+        raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(known)}.")
     samples = read_corpus(data)
     out.mkdir(parents=True, exist_ok=True)
     kept = split == "test" and limit is None
@@ -49,6 +65,21 @@ def evaluate(
             result["stages"][name] = measure_stage(pipeline, name, samples, out, (split, limit))
     if pipeline.anomaly and only in ("", ANOMALY):
         result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit)
+    for name, segmenter in pipeline.outlines.items():
+        if only in ("", name):
+            result.setdefault(SEGMENTATION, {})[name] = measure_segmenter(name, segmenter, data, split, limit)
+    for name, segmenter in pipeline.volume_outlines.items():
+        if only in ("", name):
+            result.setdefault(VOLUMES, {})[name] = measure_volumes(segmenter, data, split)
+    if KNEE in pipeline.outlines and only in ("", KNEE):
+        result["knee"] = measure_knee(Reader.of(pipeline), data, split, limit)
+    if pipeline.specialists.discs and SPINE in pipeline.outlines and only in ("", DISCS):
+        spine = pipeline.outlines[SPINE]
+        result[DISCS] = measure_discs(pipeline.specialists.discs, lambda s: disc_boxes(spine(s)), data, split, limit)
+    if BRAIN in pipeline.models and only in ("", explanations.NAME):
+        rows = out / "explanations.jsonl"
+        measured = explanations.measure_explanations(pipeline.models[BRAIN], samples, split, limit, rows)
+        result[explanations.NAME] = measured
     text = json.dumps(result, indent=1) + "\n"
     (out / "metrics.json").write_text(text)
     if kept:
@@ -151,6 +182,16 @@ def write_tables(result: Mapping[str, Any]) -> None:
         update_readme(METRICS.parent / name / "README.md", name, tables({name: stage}))
     if ANOMALY in result:
         write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
+    if explanations.NAME in result:
+        explanations.write_explanation_table(result[explanations.NAME], README, METRICS.parent / BRAIN)
+    if SEGMENTATION in result:
+        write_outline_tables(result[SEGMENTATION], README, METRICS.parent)
+    if VOLUMES in result:
+        write_volume_tables(result[VOLUMES], README, METRICS.parent)
+    if DISCS in result:
+        write_disc_tables(result[DISCS], README, METRICS.parent / DISCS / "README.md")
+    if "knee" in result:
+        write_knee_tables(result["knee"], README, METRICS.parent / KNEE / "README.md")
 
 
 def tables(stages: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,6 @@ watch('value', () => {
   if (top < 0 || top > innerHeight / 2) way.scrollIntoView();
 });
 """
-METHOD_CHOICES = [(render.METHOD_NAMES[method], method) for method in METHODS]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -39,10 +39,18 @@ class Desk:
     note: gr.HTML
     method: gr.Radio
     scores: gr.HTML
+    maps: gr.HTML
+    compare: gr.Button
+    outlined: gr.HTML
     unusual: gr.HTML
     paper: paper.Paper
     details: gr.Accordion
     json: gr.JSON
+
+
+def method_choices(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Names and values of the radio buttons."""
+    return [(render.METHOD_NAMES[method], method) for method in methods]
 
 
 def lay_out(tiles: str) -> Desk:
@@ -63,10 +71,15 @@ def lay_out(tiles: str) -> Desk:
                     looked = {
                         "view": gr.HTML(js_on_load=VIEW_JS, elem_id="view", **PLAIN),
                         "note": gr.HTML(elem_id="note", **PLAIN),
-                        "method": gr.Radio(METHOD_CHOICES, value=METHODS[0], label="Method", elem_id="method"),
+                        "method": gr.Radio(method_choices(METHODS), value=METHODS[0], label="Method", elem_id="method"),
                     }
                 with gr.Column(min_width=280):
                     scores = gr.HTML(elem_id="scores", **PLAIN)
+            compared = {
+                "maps": gr.HTML(visible=False, elem_id="maps", **PLAIN),
+                "compare": gr.Button("Compare", visible=False, size="md", elem_id="compare"),
+            }
+            outlined = gr.HTML(visible=False, elem_id="outlined", **PLAIN)
             unusual = gr.HTML(visible=False, elem_id="unusual", **PLAIN)
             report = paper.lay_out()
             with gr.Accordion("The same as JSON", open=False, visible=False, elem_id="details") as details:
@@ -77,6 +90,7 @@ def lay_out(tiles: str) -> Desk:
         evidence=evidence,
         viewer=viewer,
         scores=scores,
+        outlined=outlined,
         unusual=unusual,
         paper=report,
         details=details,
@@ -84,4 +98,5 @@ def lay_out(tiles: str) -> Desk:
         **rail,
         **answer,
         **looked,
+        **compared,
     )

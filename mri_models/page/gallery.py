@@ -54,14 +54,15 @@ def load_examples(folder: Path) -> Mapping[str, Example]:
     }
 
 
-def gallery(examples: Mapping[str, Example], read: Callable[[Path], Scan]) -> str:
-    """Two groups of tiles; `read` opens what Pillow can't show as it is (DICOM, 16 bit)."""
-    groups = (("Images to answer", True), ("Images to refuse", False))
+def gallery(examples: Mapping[str, Example], read: Callable[[Path], Scan], what: str = "Images") -> str:
+    """Two groups of tiles, without empty ones; `read` opens what Pillow can't show as it is (DICOM, 16 bit)."""
+    groups = ((f"{what} to answer", True), (f"{what} to refuse", False))
     return "".join(
         f'<section class="mri-gallery"><h3>{title}</h3><div class="mri-tiles">'
         + "".join(_tile(example, read) for example in examples.values() if example.answered is answered)
         + "</div></section>"
         for title, answered in groups
+        if any(example.answered is answered for example in examples.values())
     )
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mri_models.contour import colour_of, layer
 from mri_models.explain import picture
+from mri_models.page import levels
 from mri_models.page.unusual import data_uri
 from mri_models.report import OUTLINED
 from mri_models.types import Mask, Report, Scan
@@ -37,20 +38,21 @@ def panel(scan: Scan | None, report: Report) -> str:
     what = " + ".join(OUTLINED[label] for label in found.labels)
     return (
         f'<section class="mri-outlined"><h3>Where it is<span class="mri-chip">{escape(what)}</span></h3>'
-        f'<div class="mri-pair"><figure>{_stage(scan, found, report.file, what)}</figure>'
-        f"<div>{_measures(found)}{_agreement(report)}</div></div></section>"
+        f'<div class="mri-pair"><figure>{_stage(scan, found, report, what)}</figure>'
+        f"<div>{_measures(found)}{_agreement(report)}</div></div>{levels.table(report.spine)}</section>"
     )
 
 
-def _stage(scan: Scan, found: Mask, name: str, what: str) -> str:
+def _stage(scan: Scan, found: Mask, report: Report, what: str) -> str:
     height, width = scan.shape
     under, over = picture(scan).convert("L"), layer(found)
     for image in (under, over):
         image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
     return (
         f'<div class="mri-stage" style="--ratio:{width / height:.4f}">'
-        f'<img class="mri-under" src="{data_uri(under)}" alt="{escape(name, quote=True)}">'
-        f'<img class="mri-over mri-line" src="{data_uri(over)}" alt="Outline of {escape(what, quote=True)}"></div>'
+        f'<img class="mri-under" src="{data_uri(under)}" alt="{escape(report.file, quote=True)}">'
+        f'<img class="mri-over mri-line" src="{data_uri(over)}" alt="Outline of {escape(what, quote=True)}">'
+        f"{levels.names(report.spine, scan.shape)}</div>"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from mri_models.page.trust import adds_up, badge, is_checked
 from mri_models.report import DOUBTS, PARTS, PATTERNS, score
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
@@ -25,14 +26,20 @@ REFUSALS = {
     "diagnosis": "Refused",
 }
 SHORT = {"mri": "MRI", "not_mri": "not an MRI", "other": "other body part", "no_tumor": "no tumour pattern"}
-METHOD_NAMES = {"integrated_gradients": "Integrated Gradients", "grad_cam": "Grad-CAM"}
+METHOD_NAMES = {
+    "integrated_gradients": "Integrated Gradients",
+    "grad_cam": "Grad-CAM",
+    "layer_cam": "LayerCAM",
+    "shap": "SHAP",
+    "occlusion": "Occlusion",
+}
 _MARKS = {
     "passed": '<path d="M5 10.5l3.4 3.4L15 6.8"/>',
     "stopped": '<path d="M6 6l8 8M14 6l-8 8"/>',
     "unsure": '<path d="M7.4 7.6a2.7 2.7 0 1 1 3.9 2.4c-.9.5-1.3 1-1.3 2"/><path d="M10 14.9v.1"/>',
     "waiting": '<path d="M10 10v.1"/>',
 }
-_OUTLINE = (  # an axial head, as a placeholder for the image
+OUTLINE = (  # an axial head, as a placeholder for the image
     '<svg class="mri-outline" viewBox="0 0 80 96" aria-hidden="true"><ellipse cx="40" cy="48" rx="36" ry="44"/>'
     '<ellipse cx="40" cy="48" rx="31" ry="39"/><path d="M40 9v22M40 66v21M36 38c-7-4-9 4-4 9s3 9-1 13M44 38c7-4 9 4 4 9'
     "s-3 9 1 13M20 30c4 3 7 0 9-4M60 30c-4 3-7 0-9-4M15 52c4-1 6 2 8 5M65 52c-4-1-6 2-8 5"
@@ -52,9 +59,9 @@ def header() -> str:
 def invitation() -> str:
     """What stands where the verdict will be."""
     return (
-        f'<div class="mri-verdict is-idle">{_OUTLINE}<h2>Drop an image, or choose an example</h2>'
+        f'<div class="mri-verdict is-idle">{OUTLINE}<h2>Drop an image, or choose an example</h2>'
         "<p>It goes through the five checks above. The first one that it does not pass ends the way and says why. "
-        f"No answer is ever forced.</p>{_disclaimer()}</div>"
+        f"No answer is ever forced.</p>{disclaimer()}</div>"
     )
 
 
@@ -74,12 +81,12 @@ def way(report: Report | None = None) -> str:
 
 def verdict(report: Report) -> str:
     """Headline, reason or next step, timing and disclaimer of one report."""
-    tone = _tone(report)
+    state = tone(report)
     return (
-        f'<div class="mri-verdict is-{tone}" data-status="{report.status}">'
-        f'<p class="mri-kicker">{escape(_subject(report))}<span>{escape(report.file)}</span></p>'
-        f"<h2>{_mark(tone)}{escape(headline(report))}</h2>"
-        f"<p>{_explanation_line(report)}</p>{_timing(report)}{_disclaimer()}</div>"
+        f'<div class="mri-verdict is-{state}" data-status="{report.status}">'
+        f'<p class="mri-kicker">{escape(subject(report))}<span>{escape(report.file)}</span></p>'
+        f"<h2>{mark(state)}{escape(headline(report))}</h2>"
+        f"<p>{_explanation_line(report)}</p>{_timing(report)}{disclaimer()}</div>"
     )
 
 
@@ -102,16 +109,18 @@ def scores(report: Report) -> str:
     return f'<div class="mri-scores">{panels[0]}{earlier}</div>'
 
 
-def map_note(attribution: Attribution | None) -> str:
-    """Colour bar and a plain sentence on how far the map adds up."""
+def map_note(attribution: Attribution | None, following: str | None = None) -> str:
+    """Colour bar, a plain sentence on how far the map adds up, its badge; `following` is the method still to come."""
     if attribution is None:
         return '<div class="mri-map"><p class="mri-quiet mri-busy">Working out where the model looked …</p></div>'
+    checked = badge(attribution) if is_checked(attribution) else ""
+    coming = f'<p class="mri-quiet mri-busy">{METHOD_NAMES[following]} follows …</p>' if following else ""
     target = escape(name_of(attribution.target), quote=True)
     return (
         f'<div class="mri-map" data-method="{escape(attribution.method)}">'
         f'<div class="mri-bar" role="img" aria-label="Colours: blue speaks against {target}, red speaks for it"></div>'
         f'<p class="mri-ends"><span>speaks against</span><span>for “{target}”</span></p>'
-        f"<p>{escape(_adds_up(attribution))}</p></div>"
+        f"<p>{escape(adds_up(attribution))} {checked}</p>{coming}</div>"
     )
 
 
@@ -125,7 +134,7 @@ def _step(stage: str, report: Report | None) -> str:
     lines = f"<small>{QUESTIONS[stage]}</small>" if report is None else f"<em>{_STATE_WORDS[state]}</em>"
     if report and stage in MODEL_STAGES and (prediction := getattr(report, stage)):
         lines += f"<small>{escape(name_of(prediction.label))} {score(prediction.confidence)}</small>"
-    return f'<li class="is-{state}">{_mark(state)}<span class="mri-step"><b>{STEPS[stage]}</b>{lines}</span></li>'
+    return f'<li class="is-{state}">{mark(state)}<span class="mri-step"><b>{STEPS[stage]}</b>{lines}</span></li>'
 
 
 def _state(stage: str, report: Report | None) -> str:
@@ -136,17 +145,18 @@ def _state(stage: str, report: Report | None) -> str:
         return "passed"
     here, stop = STAGES.index(stage), STAGES.index(report.rejection.stage)
     if here == stop:
-        return _tone(report)
+        return tone(report)
     return "passed" if here < stop else "waiting"
 
 
-def _tone(report: Report) -> str:
+def tone(report: Report) -> str:
+    """passed, stopped or unsure."""
     if report.rejection is None:
         return "passed"
     return "unsure" if report.rejection.code in DOUBTS else "stopped"
 
 
-def _subject(report: Report) -> str:
+def subject(report: Report) -> str:
     """What is known about the image at most: "Brain MRI", "MRI" or "Image"."""
     part = report.body_part
     if part and part.accepted and part.label != "other":
@@ -215,15 +225,6 @@ def familiarity(prediction: Prediction) -> str:
     return f"Familiar to this model: {nearer}."
 
 
-def _adds_up(attribution: Attribution) -> str:
-    gap = attribution.completeness_gap
-    if gap is None:
-        return "Grad-CAM shows coarse regions and only evidence for the class; it has no check of completeness."
-    if gap <= 0.05:
-        return f"The map adds up: it accounts for the score to within {gap:.1%} (completeness gap)."
-    return f"Read with care: the map misses the score by {gap:.0%} (completeness gap, good below 5%)."
-
-
 def _timing(report: Report) -> str:
     if not report.timing_ms:
         return ""
@@ -233,9 +234,11 @@ def _timing(report: Report) -> str:
     return f'<p class="mri-quiet mri-timing">{total:.0f} ms in all: {escape(", ".join(parts))}</p>'
 
 
-def _disclaimer() -> str:
+def disclaimer() -> str:
+    """What stands below every verdict."""
     return f'<p class="mri-disclaimer">{escape(DISCLAIMER)}</p>'
 
 
-def _mark(state: str) -> str:
+def mark(state: str) -> str:
+    """The icon of a state."""
     return f'<svg class="mri-mark" viewBox="0 0 20 20" aria-hidden="true">{_MARKS[state]}</svg>'

@@ -8,10 +8,13 @@ from pathlib import Path
 from time import perf_counter
 
 from mri_models.errors import FileRejected, InputError
+from mri_models.explain import on_grid, within
 from mri_models.intake import fingerprint
-from mri_models.pipeline import Pipeline
-from mri_models.types import Report, Scan
+from mri_models.page.trust import is_checked
+from mri_models.pipeline import Pipeline, with_explanation
+from mri_models.types import Attribution, Report, Scan
 
+KEPT = 512  # px: twice a network's canvas
 File = str | Path | None
 
 
@@ -20,12 +23,25 @@ class Shown:
     """One analysed file; lives in its visitor's session only.
 
     scan: None where the file was refused before any model saw it.
-    explainable: whether a stage accepted the image, so that there is a class to explain.
+    methods: how the accepted class can be explained; none where no stage accepted the image.
+    maps: every map worked out so far, on a grid of at most KEPT pixels a side; comparing: whether all are asked for.
     """
 
     report: Report
     scan: Scan | None = None
-    explainable: bool = False
+    methods: tuple[str, ...] = ()
+    maps: tuple[Attribution, ...] = ()
+    comparing: bool = False
+
+    @property
+    def explainable(self) -> bool:
+        """Whether a stage accepted the image, so that there is a class to explain."""
+        return bool(self.methods)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The methods without a map yet."""
+        return tuple(method for method in self.methods if method not in {found.method for found in self.maps})
 
 
 class Reader:
@@ -56,8 +72,12 @@ class Reader:
                 remember(seen.scan, seen.report)
             return found
 
+        def check(seen: Shown) -> Shown:
+            return _check(pipeline, seen) if seen.maps else seen
+
         self.look = look_and_remember
         self.explain: Callable[[Shown, str], Shown] = lend(explain)
+        self.check: Callable[[Shown], Shown] = lend(check)
 
 
 def _look(pipeline: Pipeline, file: File) -> Shown:
@@ -70,11 +90,24 @@ def _look(pipeline: Pipeline, file: File) -> Shown:
         return Shown(dataclasses.replace(pipeline.refuse(error, path.name), input_sha256=fingerprint(path)))
     report = pipeline.verdict(scan, path.name, read_ms=(perf_counter() - start) * 1000)
     report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
-    return Shown(report, scan, explainable=pipeline.explained(report) is not None)
+    return Shown(report, scan, pipeline.methods(report))
 
 
 def _explain(pipeline: Pipeline, seen: Shown, method: str) -> Shown:
+    """The map of `method` as the report's explanation; one that was worked out before is taken up again."""
     start = perf_counter()
-    attribution = pipeline.explain(seen.scan, seen.report, method)
-    timing = dict(seen.report.timing_ms) | {"explanation": (perf_counter() - start) * 1000}
-    return dataclasses.replace(seen, report=dataclasses.replace(seen.report, explanation=attribution, timing_ms=timing))
+    known = next((found for found in seen.maps if found.method == method), None)
+    attribution = on_grid(known, seen.scan.shape) if known else pipeline.explain(seen.scan, seen.report, method)
+    report = with_explanation(seen.report, attribution, took_ms=(perf_counter() - start) * 1000)
+    maps = seen.maps if known else (*seen.maps, on_grid(attribution, within(seen.scan.shape, KEPT)))
+    return dataclasses.replace(seen, report=report, maps=maps)
+
+
+def _check(pipeline: Pipeline, seen: Shown) -> Shown:
+    """The same maps, those that were not checked yet with their quick checks."""
+    maps = tuple(found if is_checked(found) else pipeline.check(seen.scan, seen.report, found) for found in seen.maps)
+    current = seen.report.explanation
+    by_method = {found.method: found for found in maps}
+    if current and (same := by_method.get(current.method)):
+        current = dataclasses.replace(current, checks=same.checks, failed_study=same.failed_study)
+    return dataclasses.replace(seen, report=dataclasses.replace(seen.report, explanation=current), maps=maps)

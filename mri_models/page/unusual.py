@@ -75,7 +75,7 @@ def _pictures(found: Anomaly) -> str:
         (heat(found.error_map, found.error_scale), "Difference", "Difference of the two: bright where they disagree"),
     )
     shown = "".join(
-        f'<figure><img src="{_data_uri(picture)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><img src="{data_uri(picture)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
         for picture, caption, alt in figures
     )
     scale = f"{found.error_scale:.2f}"
@@ -132,7 +132,7 @@ def _grey(values: np.ndarray) -> Image.Image:
     return Image.fromarray((np.clip(values, 0, 1) * 255).round().astype(np.uint8))
 
 
-def _data_uri(picture: Image.Image) -> str:
+def data_uri(picture: Image.Image) -> str:
     stream = io.BytesIO()
     picture.save(stream, "PNG", compress_level=4)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

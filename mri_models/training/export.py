@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 from mri_models.classify import CONFIG_VERSION, FLOOR, Calibration, Classifier
 from mri_models.evaluation.calibration import accept_threshold, fit_mahalanobis, fit_temperature
 from mri_models.evaluation.collect import Outputs, collect, labelled, thin
-from mri_models.explain import METHODS, grad_cam, integrated_gradients
-from mri_models.intake import read_scan
+from mri_models.explain import METHODS
 from mri_models.ood import MahalanobisScore
 from mri_models.preprocess import InputSpec
 from mri_models.training.augment import augment
@@ -31,11 +30,11 @@ from mri_models.training.corpus import TASKS, Sample, draw_weights, read_corpus,
 from mri_models.training.fit import MEAN, STD, load_run
 from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe
+from mri_models.training.scale import attribution_scale
 
 PERTURBED_IMAGES = 300  # validation images that are scored once more after augmentation
 REFERENCE_IMAGES = 600  # training images whose features describe "familiar"
 LEAST = 20  # effective validation images behind a threshold of a label's own
-SCALE_IMAGES = 10  # validation images that set the overlay's colour scale
 
 
 def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
@@ -123,7 +122,7 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
         "threshold_rule": threshold_rule(recipe),
         "ood_threshold": recipe.ood_threshold,
         "flip": True,
-        "attribution_scale": {method: float(f"{value:.4g}") for method, value in scale.items()},
+        "attribution_scale": scale,
     }
 
 
@@ -190,19 +189,6 @@ def familiarity(
 def perturb(canvas: np.ndarray, index: int) -> np.ndarray:
     """The training augmentation, seeded by the image's index."""
     return augment(canvas, np.zeros(canvas.shape, np.uint8), canvas.shape[0], np.random.default_rng(index))[0]
-
-
-def attribution_scale(classifier: Classifier, samples: Sequence[Sample]) -> Mapping[str, float]:
-    """Median over validation images of the 99.5th percentile of |attribution| for the predicted class."""
-    picks = np.random.default_rng(0).choice(len(samples), min(SCALE_IMAGES, len(samples)), replace=False)
-    found: dict[str, list[float]] = {method: [] for method in METHODS}
-    for i in picks:
-        scan = read_scan(samples[i].path)
-        target = classifier(scan).label
-        for method, function in zip(METHODS, (integrated_gradients, grad_cam), strict=True):
-            values = function(classifier, scan, target).values
-            found[method].append(float(np.percentile(np.abs(values), 99.5)))
-    return {method: max(float(np.median(values)), 1e-6) for method, values in found.items()}
 
 
 def sources_used(samples: Sequence[Sample], recipe: Recipe) -> list[str]:

@@ -1,5 +1,6 @@
 """The values that travel between the stages: small, frozen, numpy only."""
 
+from mri_models.types.discs import Disc, SpineGrading
 from mri_models.types.maps import CATEGORIES, Anomaly, Attribution, Check, Mask
 from mri_models.types.report import DISCLAIMER, SCHEMA, Report
 from mri_models.types.scan import Scan
@@ -17,6 +18,7 @@ __all__ = [
     "AnomalySummary",
     "Attribution",
     "Check",
+    "Disc",
     "Grid",
     "Mask",
     "Pooled",
@@ -27,6 +29,7 @@ __all__ = [
     "SliceAnomaly",
     "SliceSegmenter",
     "SliceVerdict",
+    "SpineGrading",
     "Volume",
     "VolumeMask",
     "VolumeReport",

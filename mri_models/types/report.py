@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mri_models.types.discs import SpineGrading
 from mri_models.types.maps import Anomaly, Attribution, Mask
 from mri_models.types.scan import Scan
 from mri_models.types.stages import Prediction, Rejection
@@ -27,6 +28,7 @@ class Report:
     """Everything that is said about one file; `to_dict` is the public JSON (schema 1.0).
 
     localization: the outlined structure; None where no outline network is asked for this image.
+    spine: the discs of a spine's slice, level by level; None elsewhere and where they could not be counted.
     overlap: by name of a map, the share of its positive values that lies inside the outline.
     input_sha256: of the file's bytes; None for arrays and pictures in memory.
     scan: the image itself, for the PDF; never part of the JSON.
@@ -40,12 +42,19 @@ class Report:
     anomaly: Anomaly | None = None
     explanation: Attribution | None = None
     localization: Mask | None = None
+    spine: SpineGrading | None = None
     overlap: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     input_sha256: str | None = None
     scan: Scan | None = None
+
+    @property
+    def located(self) -> bool:
+        """Whether the pattern follows from an outlined structure, not from a classifier of the whole image."""
+        part = self.body_part
+        return self.spine is not None or (self.localization is not None and part is not None and part.label == "knee")
 
     @property
     def status(self) -> str:
@@ -69,6 +78,7 @@ class Report:
             "diagnosis": of(self.diagnosis),
             "anomaly": of(self.anomaly),
             "localization": found and found | {"overlap": {name: round(v, 4) for name, v in self.overlap.items()}},
+            "discs": self.spine and [disc.to_dict() for disc in self.spine.discs],
             "explanation": of(self.explanation),
             "findings": list(self.findings),
             "timing_ms": {stage: round(ms, 1) for stage, ms in self.timing_ms.items()},

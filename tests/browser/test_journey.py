@@ -59,9 +59,9 @@ def test_a_visitor_tries_an_example_then_an_own_image(browser: Browser, url: str
     page.locator('[data-example="01_brain_t1_axial.png"]').click()
     expect(page.locator("#verdict h2")).to_contain_text("Resembles")
     expect(page.locator(".mri-way li.is-passed")).to_have_count(5)
-    expect(page.locator("#note")).to_contain_text("The map adds up")
+    expect(page.locator("#note")).to_contain_text("The map adds up", timeout=30_000)
 
-    page.get_by_text("Grad-CAM", exact=True).click()
+    page.locator("#method").get_by_text("Grad-CAM", exact=True).click()
     expect(page.locator("#note")).to_contain_text("no check of completeness")
 
     upload(page, "mine.png", scan_png("doubt"))

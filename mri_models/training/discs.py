@@ -1,0 +1,230 @@
+"""Crops of graded discs → a trained DiscNet: whole spines in a batch, early stopping, best checkpoint, resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.special import log_softmax
+from sklearn.metrics import cohen_kappa_score
+from torch import nn
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from mri_models.discnet import DiscNet, read_discnet
+from mri_models.errors import RecipeError
+from mri_models.levels import disc_boxes
+from mri_models.localize import Segmenter
+from mri_models.training.corpus import read_corpus
+from mri_models.training.fit import BalancedTrainer, keep, run_folder
+from mri_models.training.recipe import read_values, strict
+from mri_models.training.spines import Finder, Spine, Spines, read_spines
+from mri_models.types.discs import GRADES
+
+KIND = "discs"
+BEST = "best.safetensors"
+SOFT = 0.1  # share of a grade's weight that its neighbours get: readers differ by one grade on every third disc
+
+
+@dataclass(frozen=True, slots=True)
+class DiscRecipe:
+    """How the disc grader is trained; see the comments in recipes/discs.toml for the reasons."""
+
+    kind: str
+    name: str  # folder below weights/
+    trunk: str  # timm architecture
+    finder: str  # a segmentation folder below weights/, for images without boxes; "" to leave those out
+    trunk_args: dict[str, object] = field(default_factory=dict)
+    members: int = 1  # trunks that learn side by side and answer together
+    size: list[int] = field(default_factory=lambda: [96, 128])  # height, width of a crop, px
+    wide: float = 2.0  # distances between discs across a crop
+    longest: int = 448  # px; images are kept at this size in memory
+    spines: int = 12000  # augmented images seen in all
+    batch: int = 6  # images; about seven discs each
+    lr: float = 2e-3  # peak; AdamW, cosine
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    mixed: float = 0.5  # share of batches that mix discs
+    ordinal: float = 0.5  # weight of the distance between cumulative probabilities
+    findings: float = 0.7  # weight of narrowing, bulging and herniation
+    disc_accuracy: float = 0.75  # asked of accepted validation discs; readers agree on about 70 % of grades (SpineNet)
+    overall_accuracy: float = 0.97  # asked of accepted validation slices about their worst disc
+    evaluations: int = 8
+    patience: int = 4  # validations without progress before it ends
+    seed: int = 0
+
+
+def is_discs(name_or_path: str) -> bool:
+    """Whether a recipe is one of these."""
+    return read_values(name_or_path)[1].get("kind") == KIND
+
+
+def load_disc_recipe(name_or_path: str, changes: Iterable[str] = ()) -> DiscRecipe:
+    """Read recipes/NAME.toml or a path, then apply "key=value" changes."""
+    path, values = read_values(name_or_path, changes)
+    return strict(DiscRecipe, path, values)
+
+
+class Lesson(nn.Module):
+    """pixel_values (N, 3, H, W), owner (N,), levels (N,), labels (N, 4) → {"loss", "logits" (N, 8)}.
+
+    labels: grade 1 to 5, then narrowing, bulging, herniation as 0 or 1; a row of -1 is a disc that nobody graded.
+    """
+
+    def __init__(self, recipe: DiscRecipe):
+        super().__init__()
+        self.recipe = recipe
+        self.network = DiscNet(recipe.trunk, recipe.trunk_args, recipe.members)
+
+    def forward(
+        self, pixel_values: torch.Tensor, owner: torch.Tensor, levels: torch.Tensor, labels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """While training, half of the batches are mixtures of two discs each (mixup, Zhang 2018), and each member has
+        its own loss."""
+        other, share = torch.arange(len(labels), device=labels.device), 1.0
+        if self.training and torch.rand(()) < self.recipe.mixed:
+            other = other[torch.randperm(len(labels), device=labels.device)]
+            share = float(torch.distributions.Beta(0.5, 0.5).sample())
+            pixel_values = share * pixel_values + (1 - share) * pixel_values[other]
+        answers = self.network.each(pixel_values, owner, levels)
+        losses = [
+            weight * self.loss(logits[truth[:, 0] > 0], truth[truth[:, 0] > 0])
+            for logits in answers
+            for weight, truth in ((share, labels), (1 - share, labels[other]))
+            if weight > 0
+        ]
+        return {"loss": torch.stack(losses).sum() / len(answers), "logits": torch.stack(answers).mean(0)}
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy with softened grades, squared distance of cumulative probabilities, and the findings."""
+        grades = logits[:, : len(GRADES)]
+        wanted = softened(labels[:, 0])
+        scores = F.log_softmax(grades, 1)
+        loss = -(wanted * scores).sum(1).mean()
+        gaps = (scores.exp().cumsum(1) - wanted.cumsum(1))[:, :-1]
+        found = F.binary_cross_entropy_with_logits(logits[:, len(GRADES) :], labels[:, 1:].float())
+        return loss + self.recipe.ordinal * (gaps**2).sum(1).mean() + self.recipe.findings * found
+
+
+def softened(grades: torch.Tensor) -> torch.Tensor:
+    """Grades (N,) 1 to 5 → (N, 5) weights: most on the grade, the rest on its neighbours."""
+    eye = torch.eye(len(GRADES), device=grades.device)
+    beside = torch.diag(torch.ones(len(GRADES) - 1, device=grades.device), 1)
+    beside = beside + beside.T
+    table = (1 - SOFT) * eye + SOFT * beside / beside.sum(1, keepdim=True)
+    return table[grades - 1]
+
+
+def together(spines: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Spines of different lengths → one batch of discs, with the spine that owns each."""
+    batch = {key: torch.cat([spine[key] for spine in spines]) for key in spines[0]}
+    counts = torch.tensor([len(spine["levels"]) for spine in spines])
+    return batch | {"owner": torch.repeat_interleave(torch.arange(len(spines)), counts)}
+
+
+def grade_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Of the graded discs: log loss ("nll", which chooses the checkpoint), exact share, weighted kappa."""
+    labels = np.asarray(prediction.label_ids)
+    known = labels[:, 0] > 0
+    grades = labels[known, 0]
+    scores = log_softmax(np.asarray(prediction.predictions, np.float64)[known, : len(GRADES)], axis=1)
+    answers = 1 + scores.argmax(1)
+    return {
+        "nll": -float(scores[np.arange(len(grades)), grades - 1].mean()),
+        "exact": float((answers == grades).mean()),
+        "kappa": float(cohen_kappa_score(grades, answers, weights="quadratic", labels=list(GRADES))),
+    }
+
+
+def arguments(recipe: DiscRecipe, folder: Path) -> TrainingArguments:
+    steps = max(1, recipe.spines // recipe.batch)
+    every = max(1, steps // recipe.evaluations)
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch,
+        per_device_eval_batch_size=8,
+        learning_rate=recipe.lr,
+        lr_scheduler_type="cosine",
+        weight_decay=recipe.weight_decay,
+        warmup_steps=int(recipe.warmup * steps),
+        bf16=True,
+        use_cpu=not gpu,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="nll",
+        greater_is_better=False,
+        logging_steps=20,
+        dataloader_num_workers=8 if gpu else 0,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        seed=recipe.seed,
+    )
+
+
+def train(recipe: DiscRecipe, data: Path, runs: Path, weights: Path, *, resume: bool = True) -> DiscNet:
+    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+
+    Writes recipe.json, best.safetensors and history.json into RUNS/NAME.
+    """
+    set_seed(recipe.seed)
+    folder = run_folder(runs, recipe.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    spines = read_spines(data, finder_of(recipe, weights), recipe.longest)
+    seen, unseen = ([s for s in spines if s.split == split and s.trusted] for split in ("train", "val"))
+    lesson = Lesson(recipe).to(memory_format=torch.channels_last)
+    size = (recipe.size[0], recipe.size[1])
+    trainer = BalancedTrainer(
+        model=lesson,
+        args=arguments(recipe, folder),
+        train_dataset=Spines(seen, size, recipe.wide, train=True),
+        eval_dataset=Spines(unseen, size, recipe.wide, train=False),
+        data_collator=together,
+        compute_metrics=grade_metrics,
+        callbacks=[EarlyStoppingCallback(recipe.patience)],
+        draws=shares(seen),
+        count=recipe.spines,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
+    keep(lesson.network, folder, read_corpus(data), {"log": trainer.state.log_history})
+    return lesson.network.eval()
+
+
+def finder_of(recipe: DiscRecipe, weights: Path) -> Finder | None:
+    """What finds discs where the tables have no boxes."""
+    if not recipe.finder:
+        return None
+    segmenter = Segmenter.load(weights / recipe.finder)
+    return lambda scan: disc_boxes(segmenter(scan))
+
+
+def shares(spines: Sequence[Spine]) -> np.ndarray:
+    """(N,) probability of drawing each image: its patient's images together count by the root of their number."""
+    counts = {patient: sum(s.patient == patient for s in spines) for patient in {s.patient for s in spines}}
+    weights = np.array([1 / np.sqrt(counts[s.patient]) for s in spines])
+    return weights / weights.sum()
+
+
+def load_network(recipe: DiscRecipe, runs: Path) -> DiscNet:
+    """The best network of a finished run.
+
+    Raises RecipeError when there is none.
+    """
+    path = run_folder(runs, recipe.name) / BEST
+    if not path.is_file():
+        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
+    trained = DiscRecipe(**json.loads((path.parent / "recipe.json").read_text()))
+    return read_discnet({"trunk": trained.trunk, "trunk_args": trained.trunk_args, "members": trained.members}, path)

@@ -1,0 +1,204 @@
+"""Labelled volumes → a trained FoldedUNet: balanced patches, averaged weights, early stopping, resume, kept curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+from torch import nn
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from mri_models.errors import RecipeError
+from mri_models.training.corpus import read_corpus
+from mri_models.training.fit import BalancedTrainer, keep, run_folder
+from mri_models.training.patches import Patches, Whole, on_grid
+from mri_models.training.recipe import read_values, strict
+from mri_models.training.segment import mean_dice, overlap
+from mri_models.training.volumes import read_volumes
+from mri_models.unet3d import FoldedUNet, read_unet3d
+
+KIND = "segmentation3d"
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment3dRecipe:
+    """How one volume network is trained; see the comments in recipes/segment_spine3d.toml for the reasons."""
+
+    kind: str
+    name: str  # folder below weights/
+    body_part: str  # of volumes.csv
+    labels: list[str]  # 1, 2, ... of the label files
+    spacing: list[float]  # mm: right to left, head to foot, front to back
+    patch: list[int]  # voxels that training sees at once
+    serve_patch: list[int]
+    serve_overlap: float
+    fold: list[int]
+    kernels: list[list[int]]
+    strides: list[list[int]]
+    widths: list[int]
+    patches: int  # seen in all
+    batch: int = 2
+    lr: float = 2e-3  # peak; AdamW, cosine
+    weight_decay: float = 0.02
+    warmup: float = 0.05  # share of all steps
+    average: float = 0.99  # memory of the averaged weights, which are what is kept
+    evaluations: int = 10
+    patience: int = 5  # validations without progress before it ends
+    seed: int = 0
+
+    @property
+    def shape(self) -> dict[str, object]:
+        """What FoldedUNet is built from."""
+        return {key: getattr(self, key) for key in ("labels", "fold", "kernels", "strides", "widths")}
+
+
+def is_segmentation3d(name_or_path: str) -> bool:
+    """Whether a recipe is one of these."""
+    return read_values(name_or_path)[1].get("kind") == KIND
+
+
+def load_segment3d_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Segment3dRecipe:
+    """Read recipes/NAME.toml or a path, then apply "key=value" changes.
+
+    Raises RecipeError for patches that the network can't halve as often as it does.
+    """
+    path, values = read_values(name_or_path, changes)
+    recipe = strict(Segment3dRecipe, path, values)
+    steps = FoldedUNet(**recipe.shape).multiple
+    for key in ("patch", "serve_patch"):
+        if any(side % step for side, step in zip(getattr(recipe, key), steps, strict=True)):
+            raise RecipeError("bad_patch", f"{path.name}: {key} must be multiples of {steps}.")
+    return recipe
+
+
+class Lesson(nn.Module):
+    """pixel_values (B, 1, D, H, W), labels (B, D, H, W) → {"loss"}; in evaluation also "dice" (B, labels).
+
+    Evaluation is that of the averaged weights (Polyak 1992): in a short run they are better than the last ones.
+    """
+
+    def __init__(self, recipe: Segment3dRecipe):
+        super().__init__()
+        self.network = FoldedUNet(**recipe.shape)
+        self.average = deepcopy(self.network).requires_grad_(False)
+        self.criterion = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+
+    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        network = self.network if self.training else self.average
+        logits = network(pixel_values).float()
+        output = {"loss": self.criterion(logits, labels[:, None])}
+        if not self.training:
+            output["dice"] = overlap(logits.argmax(1), labels, logits.shape[1] - 1)
+        return output
+
+    @torch.no_grad()
+    def follow(self, memory: float) -> None:
+        """Move the average towards the network."""
+        for mean, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(new, 1 - memory)
+            else:
+                mean.copy_(new)
+
+
+class Follow(TrainerCallback):
+    """Averages the weights after every step; the memory grows at first, so that the random start is forgotten."""
+
+    def __init__(self, memory: float):
+        self.memory = memory
+
+    def on_step_end(self, args, state, control, model=None, **kwargs) -> None:
+        step = state.global_step
+        model.follow(min(self.memory, (1 + step) / (10 + step)))
+
+
+class SkipBroken(TrainerCallback):
+    """Leaves out steps whose gradient is not finite: with bfloat16 on a CPU 3 of 180 were, and one poisons the rest."""
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
+        if not all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None):
+            model.zero_grad(set_to_none=True)
+
+
+def arguments(recipe: Segment3dRecipe, folder: Path) -> TrainingArguments:
+    steps = max(1, recipe.patches // recipe.batch)
+    every = max(1, steps // recipe.evaluations)
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch,
+        per_device_eval_batch_size=1,
+        learning_rate=recipe.lr,
+        lr_scheduler_type="cosine",
+        warmup_steps=int(recipe.warmup * steps),
+        weight_decay=recipe.weight_decay,
+        bf16=True,
+        use_cpu=not gpu,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="dice",
+        greater_is_better=True,
+        ignore_data_skip=True,  # patches are random anyway; redoing those before the checkpoint takes minutes
+        logging_steps=20,
+        dataloader_num_workers=8 if gpu else 1,
+        dataloader_prefetch_factor=4,
+        dataloader_persistent_workers=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        seed=recipe.seed,
+    )
+
+
+def train(recipe: Segment3dRecipe, data: Path, runs: Path, *, resume: bool = True) -> FoldedUNet:
+    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+
+    Writes recipe.json, best.safetensors and history.json into RUNS/NAME.
+    """
+    set_seed(recipe.seed)
+    folder = run_folder(runs, recipe.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    count, spacing = len(recipe.labels), tuple(recipe.spacing)
+    volumes = [v for v in read_volumes(data, recipe.body_part) if v.split in ("train", "val")]
+    seen, unseen = ([on_grid(v, spacing, count) for v in volumes if v.split == split] for split in ("train", "val"))
+    lesson = Lesson(recipe).to(memory_format=torch.channels_last_3d)
+    trainer = BalancedTrainer(
+        model=lesson,
+        args=arguments(recipe, folder),
+        train_dataset=Patches(seen, tuple(recipe.patch)),
+        eval_dataset=Whole(unseen, lesson.network.multiple),
+        compute_metrics=mean_dice,
+        callbacks=[Follow(recipe.average), SkipBroken(), EarlyStoppingCallback(recipe.patience)],
+        draws=np.full(len(seen), 1 / len(seen)),
+        count=recipe.patches,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
+    keep(lesson.average, folder, read_corpus(data), {"log": trainer.state.log_history})
+    return lesson.average.eval()
+
+
+def load_network3d(recipe: Segment3dRecipe, runs: Path) -> FoldedUNet:
+    """The best network of a finished run.
+
+    Raises RecipeError when there is none.
+    """
+    path = run_folder(runs, recipe.name) / BEST
+    if not path.is_file():
+        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
+    trained = Segment3dRecipe(**json.loads((path.parent / "recipe.json").read_text()))
+    return read_unet3d(FoldedUNet(**trained.shape).shape, path)
