@@ -10,14 +10,11 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from mri_models.drift.live import LiveMonitor
 from mri_models.errors import MriError
 from mri_models.explain import METHODS, overlay
-from mri_models.page import explained, outlined, paper, render, unusual
+from mri_models.page import explained, outlined, paper, render, server, unusual
 from mri_models.page.desk import Desk, lay_out, method_choices
 from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
@@ -74,7 +71,7 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         "theme": ReadingRoom(),
         "css_paths": [STYLE_SHEET, VOLUME_STYLE],
         "footer_links": [],  # the page has its own
-        "app_kwargs": {"routes": [Route("/healthz", _healthz), viewer_route()]},
+        "app_kwargs": server.app_kwargs(viewer_route()),
         "max_file_size": UPLOAD_LIMIT,
         "show_error": True,
         "run_history": False,
@@ -82,11 +79,6 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         "ssr_mode": False,  # one process, and /healthz is not behind Node
     }
     return demo.launch(**settings | options)
-
-
-async def _healthz(_: Request) -> JSONResponse:
-    """The server starts after the models are loaded, so that answering at all means ready."""
-    return JSONResponse({"status": "ok"})
 
 
 def handler(function: Callable) -> Callable:

@@ -55,9 +55,8 @@ model = AutoModelForImageClassification.from_pretrained("weights/{name}")
 
 
 class FakePipeline:
-    """The interface of mri_models.Pipeline; counts nothing and holds no state."""
+    """The interface of mri_models.Pipeline; counts nothing and holds no state. `folder` has the drift reference."""
 
-    folder = Path(__file__).parent.parent / "weights"
     hashes = {"gate": "3f" * 32, "body_part": "a1" * 32}  # noqa: RUF012
     outlines = {}  # noqa: RUF012
     volume_outlines = {}  # noqa: RUF012
@@ -70,6 +69,9 @@ class FakePipeline:
             "diagnosis/spine": "densenet169",
         }.items()
     }
+
+    def __init__(self, folder: Path = Path(__file__).parent.parent / "weights"):
+        self.folder = folder
 
     def __call__(
         self, source: str | Path, *, name: str | None = None, explain: bool = True, method: str = "integrated_gradients"

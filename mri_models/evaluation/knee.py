@@ -196,7 +196,7 @@ def knee_table(found: Mapping[str, Any]) -> str:
         f"Torn against intact, {stage['patients']} patients, {stage['images']} images: AUROC {cell(stage['auroc'])}, "
         f"balanced accuracy {cell(stage['balanced_accuracy'])}, ECE {cell(stage['ece'])}, answered "
         f"{cell(stage['coverage'])}; outline hits {cell(found['hits'])}. Each ligament pasted into a knee of the other "
-        f"source: AUROC {cell(swaps['auroc'])}."
+        f"source: AUROC {cell(swaps['auroc'])} (1: the ligament answers, 0: the source does)."
     )
     head = ["source", "ligament", "images", "patients", "tear pattern", "no tear seen", "in training"]
     rows = [

@@ -50,7 +50,7 @@ class DiscRecipe:
     lr: float = 2e-3  # peak; AdamW, cosine
     weight_decay: float = 0.05
     warmup: float = 0.1
-    mixed: float = 0.5  # share of batches that mix discs
+    mixed: float = 0.0  # share of batches that mix discs (mixup)
     ordinal: float = 0.5  # weight of the distance between cumulative probabilities
     findings: float = 0.7  # weight of narrowing, bulging and herniation
     disc_accuracy: float = 0.75  # asked of accepted validation discs; readers agree on about 70 % of grades (SpineNet)
@@ -85,7 +85,7 @@ class Lesson(nn.Module):
     def forward(
         self, pixel_values: torch.Tensor, owner: torch.Tensor, levels: torch.Tensor, labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """While training, half of the batches are mixtures of two discs each (mixup, Zhang 2018), and each member has
+        """While training, a share of batches are mixtures of two discs each (mixup, Zhang 2018), and each member has
         its own loss."""
         other, share = torch.arange(len(labels), device=labels.device), 1.0
         if self.training and torch.rand(()) < self.recipe.mixed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class SegmentRecipe:
     widths: list[int] = field(default_factory=lambda: [128, 64, 48, 32])
     exported: bool = True  # false: a run that another goes on from
     start: str = ""  # a model folder below weights/ for the encoder, "run:NAME" for the whole; "" for random weights
+    soup: dict[str, float] = field(default_factory=dict)  # shares of finished runs to average instead of training
     frozen: int = 2  # the encoder's first stages that stay as they are
     size: int = 224  # training input, px
     serve_size: int = 256  # input when serving, px
@@ -193,6 +194,10 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
     folder = run_folder(runs, recipe.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    if recipe.soup:
+        network = blend(recipe.soup, runs)
+        keep(network, folder, read_corpus(data), {"log": [], "soup": recipe.soup})
+        return network.eval()
     subject = SUBJECTS[recipe.subject]
     pictures = subject.read(data, recipe.longest)
     seen, unseen = ([p for p in pictures if p.split == split] for split in ("train", "val"))
@@ -212,6 +217,21 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
     keep(lesson.network, folder, read_corpus(data), {"log": trainer.state.log_history})
     return lesson.network.eval()
+
+
+def blend(soup: Mapping[str, float], runs: Path) -> ResUNet:
+    """The weighted average of runs that went on from each other (model soup, Wortsman 2022)."""
+    networks = {name: load_network(name, runs) for name in soup}
+    whole = sum(soup.values())
+    mixed = networks[next(iter(soup))]
+    states = {name: network.state_dict() for name, network in networks.items()}
+    mixed.load_state_dict(
+        {
+            key: sum(states[name][key].double() * (share / whole) for name, share in soup.items()).to(like.dtype)
+            for key, like in mixed.state_dict().items()
+        }
+    )
+    return mixed
 
 
 def load_network(name: str, runs: Path) -> ResUNet:

@@ -29,9 +29,10 @@ from mri_models.types import Mask
 BATCH = 8
 PIXEL_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 MISSED = 0.02  # share of validation images with the structure that may fall below the peak threshold
+CEILING = 0.9  # of the peak threshold: where every image scores near 1, more would only refuse other scanners
 RULE = (
     "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the score that 2 % "
-    "of those stay under, but at least the pixel threshold"
+    "of those stay under, but at least the pixel threshold and at most 0.9"
 )
 
 
@@ -91,7 +92,7 @@ def thresholds(segmenter: Segmenter, pictures: Sequence[Outlined]) -> tuple[floa
             overlaps.append([trial(answer, picture.mask, t) for t in PIXEL_THRESHOLDS])
     mean = np.mean(overlaps, axis=0)
     pixel = PIXEL_THRESHOLDS[int(mean.argmax())]
-    least = max(float(np.quantile(scores, MISSED)), pixel)
+    least = min(max(float(np.quantile(scores, MISSED)), pixel), CEILING)
     answers = {
         "dice": round(float(mean.max()), 4),
         "images": len(scores),

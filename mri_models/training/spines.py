@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from mri_models.discs import crop_tensor
 from mri_models.errors import DataError
 from mri_models.levels import LEAST, Place, places, to_crop
-from mri_models.training.augment import GENTLE, Rng, cut_out, text
+from mri_models.training.augment import GENTLE, Rng, text
 from mri_models.training.corpus import read_pixels
 from mri_models.types import Scan
 from mri_models.types.discs import LEVELS
@@ -176,7 +176,7 @@ class Spines(Dataset):
     def varied(self, pixels: np.ndarray, where: Sequence[Place], rng: Rng) -> list[torch.Tensor]:
         """Crops of a slice that is mirrored or not, each a little off its place and of other contrast."""
         mirrored = rng.random() < 0.5
-        zoom = np.exp(rng.normal(0, 0.1))
+        zoom = np.exp(rng.normal(0, 0.08))
         crops = []
         for place in where:
             affine = to_crop(jittered(place, zoom, rng), self.size, self.wide)
@@ -188,9 +188,9 @@ class Spines(Dataset):
 
 def jittered(place: Place, zoom: float, rng: Rng) -> Place:
     """A place as another outline might have given it."""
-    shift = rng.normal(0, 0.06, 2) * place.spacing
+    shift = rng.normal(0, 0.05, 2) * place.spacing
     middle = (place.centre[0] + shift[0], place.centre[1] + shift[1])
-    return Place(middle, place.tilt + rng.normal(0, 0.12), place.spacing * zoom * np.exp(rng.normal(0, 0.04)))
+    return Place(middle, place.tilt + rng.normal(0, 0.09), place.spacing * zoom * np.exp(rng.normal(0, 0.04)))
 
 
 def coarser(crop: np.ndarray, rng: Rng) -> np.ndarray:
@@ -199,11 +199,7 @@ def coarser(crop: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.resize(small, crop.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-STEPS = (
-    (0.2, coarser),
-    (0.3, cut_out),
-    *(step for step in GENTLE if step[1] is not text),
-)  # nobody writes across a disc
+STEPS = ((0.2, coarser), *(step for step in GENTLE if step[1] is not text))  # nobody writes across a disc
 
 
 def vary(crop: np.ndarray, rng: Rng) -> np.ndarray:

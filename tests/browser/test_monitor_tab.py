@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import served
+from fakes import FakePipeline, served
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from streams import weights
 
@@ -19,10 +19,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MRI_WEIGHTS", str(weights(tmp_path_factory.mktemp("weights"))))
-        with served() as address:
-            yield address
+    with served(FakePipeline(weights(tmp_path_factory.mktemp("weights")))) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
