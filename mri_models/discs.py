@@ -29,7 +29,8 @@ LUMBAR = 6  # discs from the sacrum that the overall label is about: L5/S1 to T1
 class GradeRule:
     """How logits become answers; learned on validation patients, kept in config.json under "mri".
 
-    temperature: divides the grades' logits. threshold: least probability at which a disc's grade is stated.
+    temperature: divides the grades' logits. threshold: least probability at which a disc's grade is stated; mass: the
+    probability that the range of grades must hold which is stated otherwise.
     findings: temperature and shift of narrowing, bulging and herniation. answer: "likeliest" or "median" grade.
     power: exponent of the discs' cumulative probabilities in `worst_of`; below 1 because neighbours err together.
     overall: least accepted probability by label. overall_temperature: divides the logarithms of the overall classes.
@@ -37,6 +38,7 @@ class GradeRule:
 
     temperature: float
     threshold: float
+    mass: float
     answer: str
     findings: tuple[tuple[float, float], ...]
     power: float
@@ -118,7 +120,7 @@ class DiscGrader:
     def decide(self, logits: np.ndarray, where: Sequence[Place], boxes: Sequence[Box]) -> SpineGrading:
         """(n, 8) logits → calibrated grades of each disc, and of the worst."""
         shares, findings = calibrated(logits, self.rule)
-        answers = graded(shares, self.rule.answer)
+        answers, ranges = graded(shares, self.rule.answer), spans(shares, self.rule.mass)
         discs = [
             Disc(
                 level=LEVELS[i],
@@ -128,13 +130,14 @@ class DiscGrader:
                 box=tuple(map(int, box)),
                 pfirrmann=tuple(map(float, row)),
                 grade=int(answer),
+                span=(int(span[0]), int(span[1])),
                 narrowing=float(found[0]),
                 bulging=float(found[1]),
                 herniation=float(found[2]),
                 accepted=bool(row[answer - 1] >= self.rule.threshold),
             )
-            for i, (place, box, row, answer, found) in enumerate(
-                zip(where, boxes, shares, answers, findings, strict=True)
+            for i, (place, box, row, answer, span, found) in enumerate(
+                zip(where, boxes, shares, answers, ranges, findings, strict=True)
             )
         ]
         return SpineGrading(tuple(discs), self.overall(shares))
@@ -186,6 +189,22 @@ def graded(shares: np.ndarray, answer: str) -> np.ndarray:
     if answer == "likeliest":
         return 1 + shares.argmax(1)
     return 1 + (shares.cumsum(1)[:, :-1] < 0.5).sum(1)
+
+
+def spans(shares: np.ndarray, mass: float) -> np.ndarray:
+    """(n, 5) probabilities → (n, 2) lowest and highest grade of the shortest range that holds at least `mass`.
+
+    Of equally short ranges the likeliest; all grades where rounding leaves less than `mass`.
+    """
+    found = np.tile([GRADES[0], GRADES[-1]], (len(shares), 1))
+    open_ = np.ones(len(shares), bool)
+    for width in range(1, len(GRADES)):
+        held = np.lib.stride_tricks.sliding_window_view(shares, width, axis=1).sum(2)
+        enough = open_ & (held.max(1) >= mass)
+        low = 1 + held.argmax(1)
+        found[enough] = np.stack([low, low + width - 1], 1)[enough]
+        open_ &= ~enough
+    return found
 
 
 def worst_of(shares: np.ndarray, power: float, temperature: float) -> np.ndarray:

@@ -103,14 +103,9 @@ def _findings(report: Report) -> list[str]:
 
 
 def levels(spine: SpineGrading) -> str:
-    """Each disc's grade where it is sure enough, without a full stop."""
-    named = [
-        f"{disc.level} {disc.grade} ({score(disc.confidence)})"
-        if disc.accepted
-        else f"{disc.level} unable to determine"
-        for disc in spine.discs
-    ]
-    return f"Pfirrmann grades, counted from the lowest disc in the image: {', '.join(named)}"
+    """Each disc's grade or range of grades, without a full stop."""
+    named = ", ".join(f"{disc.level} {disc.stated}" for disc in spine.discs)
+    return f"Pfirrmann grades (or, where one is not sure enough, their range), counted from the lowest disc: {named}"
 
 
 def outlined(mask: Mask) -> str:

@@ -13,13 +13,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mri_models.discnet import DiscNet
-from mri_models.discs import DiscGrader, GradeRule, calibrated, graded, worst_of
+from mri_models.discs import DiscGrader, GradeRule, calibrated, graded, spans, worst_of
 from mri_models.errors import WeightsError
 from mri_models.evaluation.discs import Graded as Answers
 from mri_models.evaluation.discs import averaged, grades, measure_discs, same_levels, weighted_kappa
 from mri_models.levels import chain, cut, disc_boxes, places, separated, to_crop
 from mri_models.training.discs import DiscRecipe, Lesson, load_disc_recipe, softened, together
-from mri_models.training.discs_export import platt
+from mri_models.training.discs_export import fit_mass, platt
 from mri_models.training.spines import Spines, read_spines
 from mri_models.types import Mask, Scan
 from mri_models.types.discs import LEVELS, Disc
@@ -28,6 +28,7 @@ SHAPE = {"trunk": "resnet10t", "trunk_args": {"channels": [8, 8, 16, 16], "stem_
 RULE = {
     "temperature": 1.5,
     "threshold": 0.6,
+    "mass": 0.8,
     "answer": "likeliest",
     "findings": [[1.0, 0.0], [2.0, 0.5], [1.0, -1.0]],
     "power": 0.7,
@@ -170,7 +171,15 @@ def test_platt_scaling_finds_slope_and_shift():
 
 
 def test_a_disc_checks_its_level_and_shares():
-    values = {"centre": (1.0, 1.0), "tilt": 0.0, "spacing": 9.0, "box": (0, 0, 2, 2), "grade": 1, "accepted": True}
+    values = {
+        "centre": (1.0, 1.0),
+        "tilt": 0.0,
+        "spacing": 9.0,
+        "box": (0, 0, 2, 2),
+        "grade": 1,
+        "span": (1, 1),
+        "accepted": True,
+    }
     scores = {"narrowing": 0.1, "bulging": 0.1, "herniation": 0.1}
     with pytest.raises(ValueError, match="level"):
         Disc(level="C1", pfirrmann=(1.0, 0, 0, 0, 0), **values, **scores)
@@ -255,6 +264,30 @@ def test_a_lesson_learns(tmp_path):
         descent.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_range_is_the_shortest_that_holds_enough():
+    shares = np.array([[0.05, 0.1, 0.6, 0.2, 0.05], [0.9, 0.1, 0, 0, 0], [0.3, 0.1, 0.2, 0.1, 0.3]])
+    assert spans(shares, 0.75).tolist() == [[3, 4], [1, 1], [1, 5]]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "span", "stated"), [(True, (3, 5), "4"), (False, (3, 5), "3 to 5"), (False, (3, 4), "3 or 4")]
+)
+def test_a_doubtful_grade_is_stated_as_a_range(accepted, span, stated):
+    scores = {"narrowing": 0.1, "bulging": 0.1, "herniation": 0.1, "pfirrmann": (0.0, 0.1, 0.3, 0.5, 0.1)}
+    place = {"centre": (1.0, 1.0), "tilt": 0.0, "spacing": 9.0, "box": (0, 0, 2, 2)}
+    assert Disc(level="L5/S1", **place, **scores, grade=4, span=span, accepted=accepted).stated == stated
+
+
+def test_the_mass_of_ranges_keeps_its_promise():
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet([0.5] * 5, 500)
+    truth = np.array([1 + rng.choice(5, p=row) for row in shares])
+    mass, width = fit_mass(shares, truth, 0.9)
+    low, high = spans(shares, mass).T
+    assert 0.9 <= ((low <= truth) & (truth <= high)).mean() < 0.96
+    assert 1 < width < 3.5
 
 
 def test_soft_grades_lean_to_neighbours():

@@ -10,12 +10,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from fakes import FakePipeline
+from fakes import FakePipeline, scan_png
 from volume_cases import brain, brain_nifti, named, nifti, series, zipped
 
 from mri_models import __main__ as command
 from mri_models.errors import QualityRejected
-from mri_models.types import DISCLAIMER, Mask, Report, Scan, Volume, VolumeMask, VolumeReport
+from mri_models.page.volume_render import measures
+from mri_models.types import DISCLAIMER, Disc, Mask, Report, Scan, SpineGrading, Volume, VolumeMask, VolumeReport
+from mri_models.types.discs import LEVELS
 from mri_models.volumes.choose import informative
 from mri_models.volumes.files import inputs, stem
 from mri_models.volumes.intake import read_volume
@@ -53,6 +55,23 @@ class Spine(FakePipeline):
         report = super().verdict(scan, name)
         part = dataclasses.replace(report.body_part, label="spine", probabilities={"spine": 0.98, "knee": 0.02})
         return dataclasses.replace(report, body_part=part, anomaly=None)
+
+
+def discs(count: int) -> SpineGrading:
+    """So many discs, all of grade 2."""
+    place = {"centre": (10.0, 10.0), "tilt": 0.0, "spacing": 9.0, "box": (8, 6, 12, 14)}
+    scores = {"narrowing": 0.1, "bulging": 0.1, "herniation": 0.1, "pfirrmann": (0.1, 0.8, 0.1, 0.0, 0.0)}
+    answer = {"grade": 2, "span": (2, 2), "accepted": True}
+    worst = FakePipeline().verdict(FakePipeline().read(scan_png("glioma"))).diagnosis
+    return SpineGrading(tuple(Disc(level=level, **place, **scores, **answer) for level in LEVELS[:count]), worst)
+
+
+class Graded(Spine):
+    """Grades five discs on every slice."""
+
+    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+        report = super().verdict(scan, name)
+        return dataclasses.replace(report, spine=discs(5))
 
 
 def analyse(*outcomes: str, **options: object) -> VolumeReport:
@@ -162,6 +181,19 @@ def test_json_is_plain_and_keeps_the_contract():
     assert data["slices"][0]["source_index"] == 3  # stored foot to head
     assert data["anomaly"]["category"] == "anomalous"
     assert data["models"][TUMOUR] == Bright.digest
+
+
+def test_the_middlemost_slice_with_all_discs_is_graded():
+    report = VolumePipeline(Graded())(brain_nifti(["glioma"] * 5), name="spine.nii.gz")
+    assert report.spine_slice == 3
+    data = report.to_dict()
+    assert (data["discs_slice"], len(data["discs"]), data["discs"][0]["range"]) == (3, 5, [2, 2])
+    assert "Disc by disc, slice 3" in measures(report)
+
+
+def test_a_brain_has_no_discs():
+    data = analyse("glioma").to_dict()
+    assert (data["discs"], data["discs_slice"]) == (None, None)
 
 
 def test_bad_files_give_a_report_not_an_exception():

@@ -115,14 +115,15 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _pipeline(weights: Path) -> tuple[Any, Mapping[str, str]]:
-    """The verdict of these weights, one core an image: two images at once beat two cores on one."""
+    """The verdict of these weights, and the hashes of what it asks; one core an image: two at once beat two on one."""
     import torch
 
     from mri_models.pipeline import Pipeline
 
     torch.set_num_threads(1)
     pipeline = Pipeline.from_pretrained(weights)
-    return pipeline.verdict, pipeline.hashes
+    seen = {name: digest for name, digest in pipeline.hashes.items() if name not in pipeline.volume_outlines}
+    return pipeline.verdict, seen
 
 
 def _refuse_stale(models: list[str]) -> None:

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
 from mri_models.discnet import FINDINGS
-from mri_models.discs import OVERALL, DiscGrader, graded
+from mri_models.discs import OVERALL, DiscGrader, GradeRule, graded, spans
 from mri_models.evaluation.metrics import MIN_PATIENTS, Estimate
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.levels import LEAST
@@ -91,7 +91,7 @@ def measure_discs(grader: DiscGrader, find: Finder, data: Path, split: str, limi
     discs = Graded(*(np.array(column) for column in zip(*rows, strict=True)))
     worst = Overall(*(np.array(column) for column in zip(*overall, strict=True)))
     return {"split": split, "slices": len(slices), "missed": len(missed), "counted": counting(counted)} | summary(
-        discs, worst, grader.rule.answer
+        discs, worst, grader.rule
     )
 
 
@@ -109,14 +109,14 @@ def counting(counted: Sequence[bool]) -> dict[str, int]:
     return {"slices": len(counted), "right": int(sum(counted))}
 
 
-def summary(discs: Graded, worst: Overall, answer: str) -> dict[str, Any]:
+def summary(discs: Graded, worst: Overall, rule: GradeRule) -> dict[str, Any]:
     """Grades by sequence, findings, and the worst disc."""
     views = {"all": discs} | {s: discs.select(discs.sequences == s) for s in SEQUENCES}
     views[BOTH] = averaged(discs)
     views["L5/S1 to L1/L2"] = discs.select(discs.levels <= 5)
     truths = discs.labels[:, 1:].T
     return {
-        "grades": {name: grades(view, answer) for name, view in views.items() if len(view.labels)},
+        "grades": {name: grades(view, rule.answer) for name, view in views.items() if len(view.labels)},
         "findings": {
             name: {
                 "positive": int(truth.sum()),
@@ -124,7 +124,8 @@ def summary(discs: Graded, worst: Overall, answer: str) -> dict[str, Any]:
             }
             for name, truth, scores in zip(FINDINGS, truths, discs.findings.T, strict=True)
         },
-        "confusion": confusion(discs.labels[:, 0], graded(discs.shares, answer)).tolist(),
+        "confusion": confusion(discs.labels[:, 0], graded(discs.shares, rule.answer)).tolist(),
+        "ranges": ranges(discs, rule.mass),
         "overall": overall_of(worst),
     }
 
@@ -152,6 +153,14 @@ def grades(discs: Graded, answer: str) -> dict[str, Any]:
         "kappa": lambda weights: weighted_kappa(confusion(truth, given, weights)),
     }
     return found | {name: bootstrapped(measure, discs.patients) for name, measure in measures.items()}
+
+
+def ranges(discs: Graded, mass: float) -> dict[str, Any]:
+    """How often the reader's grade lies in the stated range, and how many grades that holds on average."""
+    low, high = spans(discs.shares, mass).T
+    right = (low <= discs.labels[:, 0]) & (discs.labels[:, 0] <= high)
+    found = bootstrapped(lambda weights: float(np.average(right, weights=weights)), discs.patients)
+    return {"right": found, "width": round(float((high - low + 1).mean()), 3)}
 
 
 def confusion(truth: np.ndarray, given: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -223,8 +232,9 @@ def disc_table(found: Mapping[str, Any]) -> str:
         for name, one in found["grades"].items()
     ]
     findings = [[name, one["positive"], cell(one["auroc"])] for name, one in found["findings"].items()]
-    overall, counted = found["overall"], found["counted"]
+    overall, counted, stated = found["overall"], found["counted"], found["ranges"]
     words = (
+        f"The stated range of grades holds the reader's: {cell(stated['right'])}, {stated['width']:.2f} grades wide. "
         f"Levels L5/S1 to L1/L2 missed: {found['missed']}. Counted right from the sacrum: {counted['right']} of "
         f"{counted['slices']} slices with boxes in the tables. Overall, {overall['slices']} slices: balanced accuracy "
         f"{cell(overall['balanced_accuracy'])}; accepted {overall['accepted']}, of those right "

@@ -24,28 +24,29 @@ def names(spine: SpineGrading | None, shape: tuple[int, int]) -> str:
     return f'<svg class="mri-levels" viewBox="0 0 {width} {height}" aria-hidden="true">{texts}</svg>'
 
 
-def table(spine: SpineGrading | None) -> str:
+def table(spine: SpineGrading | None, title: str = "Disc by disc") -> str:
     """One row a disc: grade, its probabilities as a strip, and the three findings' scores."""
     if spine is None:
         return ""
     head = "".join(f"<th scope=col>{name}</th>" for name in ("grade", "1 to 5", *_FINDINGS))
     rows = "".join(_row(disc, disc is spine.worst) for disc in reversed(spine.discs))
     return (
-        '<h4>Disc by disc</h4><div class="mri-scroll"><table class="mri-discs"><thead><tr><th scope=col>level</th>'
+        f'<h4>{title}</h4><div class="mri-scroll"><table class="mri-discs"><thead><tr><th scope=col>level</th>'
         f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="mri-quiet">Pfirrmann grade, 1 a bright, high disc to 5 a collapsed one. Levels are counted from the '
+        '<p class="mri-quiet">Pfirrmann grade, 1 a bright, high disc to 5 a collapsed one; where one grade is not sure '
+        "enough, the range in which the reader's lay for nine of ten validation discs. Levels are counted from the "
         "lowest disc in the image, taken for L5/S1: wrong where the sacrum is cut off or a vertebra more or fewer. "
         "Narrowing, bulging and herniation are scores from 0 to 1.</p>"
     )
 
 
 def _row(disc: Disc, worst: bool) -> str:
-    grade = f"<b>{disc.grade}</b> {score(disc.confidence)}" if disc.accepted else "unable to determine"
+    sure = f" {score(disc.confidence)}" if disc.accepted else ""
     strip = "".join(f'<i style="--p:{p:.3f}"></i>' for p in disc.pfirrmann)
     told = ", ".join(f"{grade} {p:.0%}" for grade, p in zip(GRADES, disc.pfirrmann, strict=True))
     findings = "".join(f"<td>{getattr(disc, name):.2f}</td>" for name in _FINDINGS)
     return (
-        f"<tr{' data-worst' if worst else ''}><th scope=row>{disc.level}</th><td>{grade}</td>"
+        f"<tr{' data-worst' if worst else ''}><th scope=row>{disc.level}</th><td><b>{disc.stated}</b>{sure}</td>"
         f'<td><span class="mri-strip" role="img" aria-label="Probabilities of grades: {told}">{strip}</span></td>'
         f"{findings}</tr>"
     )

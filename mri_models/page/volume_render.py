@@ -7,7 +7,7 @@ import json
 from html import escape
 from pathlib import PurePath
 
-from mri_models.page import render
+from mri_models.page import levels, render
 from mri_models.report import OUTLINED, UNUSUAL, score
 from mri_models.types import VolumeReport
 from mri_models.volumes.files import stem
@@ -79,7 +79,7 @@ def measures(report: VolumeReport) -> str:
         entries.append(("Anomaly score", f"{said}. {UNUSUAL[found.category]}"))
     body = "".join(f"<tr><th scope=row>{name}</th><td>{escape(text)}</td></tr>" for name, text in entries)
     table = f"<table><tbody>{body}</tbody></table>"
-    return f'<section class="vol-measures"><h3>The volume</h3>{table}{_outlined(report)}</section>'
+    return f'<section class="vol-measures"><h3>The volume</h3>{table}{_outlined(report)}{_discs(report)}</section>'
 
 
 def downloads(report: VolumeReport) -> str:
@@ -114,6 +114,10 @@ def _outlined(report: VolumeReport) -> str:
         "<h3>Outlined</h3><table><thead><tr><th scope=col>structure</th><th scope=col>volume</th>"
         f"<th scope=col>confidence</th><th scope=col>slices</th></tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _discs(report: VolumeReport) -> str:
+    return levels.table(report.spine, f"Disc by disc, slice {report.spine_slice}")
 
 
 def _subject(report: VolumeReport) -> str:

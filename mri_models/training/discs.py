@@ -42,6 +42,8 @@ class DiscRecipe:
     finder: str  # a segmentation folder below weights/, for images without boxes; "" to leave those out
     trunk_args: dict[str, object] = field(default_factory=dict)
     members: int = 1  # trunks that learn side by side and answer together
+    exported: bool = True  # false: a run that another joins
+    joined: list[str] = field(default_factory=list)  # finished runs whose members answer together, instead of training
     size: list[int] = field(default_factory=lambda: [96, 128])  # height, width of a crop, px
     wide: float = 2.0  # distances between discs across a crop
     longest: int = 448  # px; images are kept at this size in memory
@@ -54,6 +56,7 @@ class DiscRecipe:
     ordinal: float = 0.5  # weight of the distance between cumulative probabilities
     findings: float = 0.7  # weight of narrowing, bulging and herniation
     disc_accuracy: float = 0.75  # asked of accepted validation discs; readers agree on about 70 % of grades (SpineNet)
+    range_right: float = 0.9  # share of validation discs whose grade must lie in the range stated
     overall_accuracy: float = 0.97  # asked of accepted validation slices about their worst disc
     evaluations: int = 8
     patience: int = 4  # validations without progress before it ends
@@ -183,6 +186,10 @@ def train(recipe: DiscRecipe, data: Path, runs: Path, weights: Path, *, resume: 
     folder = run_folder(runs, recipe.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    if recipe.joined:
+        network = join(recipe, runs)
+        keep(network, folder, read_corpus(data), {"log": [], "joined": recipe.joined})
+        return network.eval()
     spines = read_spines(data, finder_of(recipe, weights), recipe.longest)
     seen, unseen = ([s for s in spines if s.split == split and s.trusted] for split in ("train", "val"))
     lesson = Lesson(recipe).to(memory_format=torch.channels_last)
@@ -218,13 +225,26 @@ def shares(spines: Sequence[Spine]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def load_network(recipe: DiscRecipe, runs: Path) -> DiscNet:
-    """The best network of a finished run.
+def join(recipe: DiscRecipe, runs: Path) -> DiscNet:
+    """One network of the members of several runs (deep ensemble, Lakshminarayanan 2017)."""
+    networks = [load_network(name, runs) for name in recipe.joined]
+    joined = DiscNet(recipe.trunk, recipe.trunk_args, 0)
+    for network in networks:
+        joined.members.extend(network.members)
+    joined.shape["members"] = len(joined.members)
+    return joined
+
+
+def load_network(name: str, runs: Path) -> DiscNet:
+    """The best network of the finished run of a recipe of this name.
 
     Raises RecipeError when there is none.
     """
-    path = run_folder(runs, recipe.name) / BEST
+    path = run_folder(runs, name) / BEST
     if not path.is_file():
         raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
     trained = DiscRecipe(**json.loads((path.parent / "recipe.json").read_text()))
-    return read_discnet({"trunk": trained.trunk, "trunk_args": trained.trunk_args, "members": trained.members}, path)
+    members = trained.members
+    if trained.joined:
+        members = sum(len(load_network(part, runs).members) for part in trained.joined)
+    return read_discnet({"trunk": trained.trunk, "trunk_args": trained.trunk_args, "members": members}, path)

@@ -17,7 +17,9 @@ def write_card(folder: Path) -> None:
     rule, taught, checked = mri["rule"], mri["taught_by"], mri["validation"]
     least = ", ".join(f"{label} {stated(value)}" for label, value in rule["overall"].items())
     cited = "\n".join(f"- {CITATIONS[source]}" for source in mri["sources"])
-    steps = ", ".join(f"{point['nll']:.3f}" for point in mri["curve"])
+    told = "s: see those of " + " and ".join(mri["joined"])
+    if not mri["joined"]:
+        told = ": " + ", ".join(f"{point['nll']:.3f}" for point in mri["curve"])
     height, width = mri["input_size"]
     (folder / "README.md").write_text(
         f"""---
@@ -43,7 +45,9 @@ many herniations are, are not. Few discs with a herniation. Any decision about a
 
 ## When an answer is accepted
 
-A disc's grade: from a calibrated probability of {stated(rule["threshold"])}. The worst disc's class: {least}.
+A disc's grade: from a calibrated probability of {stated(rule["threshold"])}; below it, the range of grades that holds
+{rule["mass"]:.2f} of the probability, on validation discs {checked["range_width"]:.1f} grades wide. The worst disc's
+class: {least}.
 Rule: {mri["threshold_rule"]}. Temperature {rule["temperature"]}; the answer is the {rule["answer"]} grade. The worst
 disc's class is the product of the discs' cumulative probabilities to the power {rule["power"]}, since neighbours err
 together.
@@ -55,7 +59,7 @@ class, balanced accuracy {checked["overall_balanced_accuracy"]:.3f}{beside(check
 **Training** {taught["patients"]} patients, {taught["slices"]} slices, {taught["discs"]} graded discs; boxes of
 {taught["boxes: table"]} slices from the tables, of {taught["boxes: pair"]} from the patient's other sequence on the
 same grid, of {taught["boxes: found"]} found. Slices where the discs found on two sequences of one grid lie apart taught
-nothing. Seed {mri["seed"]}; validation log loss during the run: {steps}. Split hash `{mri["split_hash"][:16]}`.
+nothing. Seed {mri["seed"]}; validation log loss during the run{told}. Split hash `{mri["split_hash"][:16]}`.
 
 ## Results on test patients
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
 from mri_models.classify import FLOOR, Classifier
-from mri_models.discs import CONFIG_VERSION, OVERALL, DiscGrader, GradeRule, graded, softmax, worst_of
+from mri_models.discs import CONFIG_VERSION, OVERALL, DiscGrader, GradeRule, graded, softmax, spans, worst_of
 from mri_models.evaluation.calibration import accept_threshold, fit_temperature
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.training.corpus import read_corpus, split_hash
@@ -26,18 +26,21 @@ from mri_models.types import Scan
 from mri_models.types.discs import GRADES, LEVELS
 
 POWERS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+MASSES = tuple(round(0.3 + 0.01 * i, 2) for i in range(71))
 LEAST = 20  # validation discs or slices behind a threshold
-WITHOUT = GradeRule(1.0, FLOOR, "likeliest", ((1.0, 0.0),) * 3, 1.0, 1.0, dict.fromkeys(OVERALL, FLOOR))
+WITHOUT = GradeRule(1.0, FLOOR, 1.0, "likeliest", ((1.0, 0.0),) * 3, 1.0, 1.0, dict.fromkeys(OVERALL, FLOOR))
 RULE = (
     f"a disc's grade is stated from the least probability >= {FLOOR} at which {{disc:.0%}} of the accepted validation "
-    f"discs have exactly the reader's grade; the worst disc's class from the least probability >= {FLOOR} at which "
-    "{overall:.0%} of the accepted validation slices are right"
+    "discs have exactly the reader's grade; otherwise the shortest range of grades with the least probability at which "
+    "{span:.0%} of the validation discs have the reader's grade inside (split conformal, Angelopoulos 2021); the worst "
+    f"disc's class from the least probability >= {FLOOR} at which {{overall:.0%}} of the accepted validation slices "
+    "are right"
 )
 
 
 def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Calibrate the run of `recipe` and write WEIGHTS/NAME; returns that folder."""
-    network = load_network(recipe, runs)
+    network = load_network(recipe.name, runs)
     for tensor in network.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(tensor.half().float())  # as it will be served
@@ -57,7 +60,9 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
         "wide": recipe.wide,
         "levels": list(LEVELS),
         "rule": rule,
-        "threshold_rule": RULE.format(disc=recipe.disc_accuracy, overall=recipe.overall_accuracy),
+        "threshold_rule": RULE.format(
+            disc=recipe.disc_accuracy, span=recipe.range_right, overall=recipe.overall_accuracy
+        ),
         "finder": recipe.finder,
         "validation": answers | {"image_classifier": image_classifier(judged, weights)},
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
@@ -65,6 +70,7 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
         "seed": recipe.seed,
         "sources": [SOURCE],
         "taught_by": taught_by(spines),
+        "joined": recipe.joined,
         "curve": curve(runs, recipe.name),
     }
     (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
@@ -92,6 +98,7 @@ def calibrate(
     answers = graded(pooled, answer)
     confidence = pooled[np.arange(len(truth)), answers - 1]
     threshold = accept_threshold(confidence, answers == truth, target=recipe.disc_accuracy, least=LEAST)
+    mass, width = fit_mass(pooled, truth, recipe.range_right)
     worst = np.array([class_of(spine.worst) for spine in spines])
     power, overall_temperature, classes = fit_worst(shares, worst)
     sure, right = classes.max(1), classes.argmax(1) == worst
@@ -100,6 +107,7 @@ def calibrate(
     rule = {
         "temperature": round(temperature, 4),
         "threshold": round(threshold, 4),
+        "mass": mass,
         "answer": answer,
         "findings": [[round(t, 4), round(shift, 4)] for t, shift in findings],
         "power": power,
@@ -112,10 +120,21 @@ def calibrate(
         "within_one": round(float((np.abs(answers - truth) <= 1).mean()), 4),
         "kappa": round(float(cohen_kappa_score(truth, answers, weights="quadratic", labels=GRADES)), 4),
         "stated": round(float((confidence >= threshold).mean()), 4),
+        "range_width": width,
         "slices": len(worst),
         "overall_balanced_accuracy": round(float(balanced_accuracy_score(worst, classes.argmax(1))), 4),
         "overall_accepted": round(float((sure >= overall).mean()), 4),
     }
+
+
+def fit_mass(shares: np.ndarray, truth: np.ndarray, wanted: float) -> tuple[float, float]:
+    """Least mass at which ranges hold `wanted` of the true grades, and one disc more; mean number of grades in one."""
+    needed = np.ceil((len(truth) + 1) * wanted) / len(truth)
+    for mass in MASSES:
+        low, high = spans(shares, mass).T
+        if ((low <= truth) & (truth <= high)).mean() >= needed:
+            break
+    return mass, round(float((high - low + 1).mean()), 3)
 
 
 def class_of(grade: int) -> int:

@@ -19,6 +19,7 @@ class Disc:
     right of straight up at this disc. spacing: pixels from one disc of this spine to the next.
     box: (top, left, bottom, right) in pixels, the last two exclusive.
     pfirrmann: calibrated probabilities of grades 1 to 5, summing to 1; grade: the answer, by the model's rule.
+    span: (lowest, highest) grade of the range in which nine of ten readers' grades lay on validation discs.
     narrowing, bulging, herniation: scores in [0, 1]. accepted: whether the grade is sure enough to be stated.
     """
 
@@ -29,6 +30,7 @@ class Disc:
     box: tuple[int, int, int, int]
     pfirrmann: tuple[float, ...]
     grade: int
+    span: tuple[int, int]
     narrowing: float
     bulging: float
     herniation: float
@@ -45,11 +47,18 @@ class Disc:
         """Calibrated probability of `grade`."""
         return self.pfirrmann[self.grade - 1]
 
+    @property
+    def stated(self) -> str:
+        """The grade where it is sure enough, else the range: "4", "2 or 3", "1 to 3"."""
+        low, high = (self.grade, self.grade) if self.accepted else self.span
+        return str(low) if low == high else f"{low} or {high}" if high == low + 1 else f"{low} to {high}"
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "level": self.level,
             "box": list(self.box),
             "grade": self.grade,
+            "range": list(self.span),
             "confidence": round(self.confidence, 4),
             "accepted": self.accepted,
             "pfirrmann": {str(grade): round(p, 4) for grade, p in zip(GRADES, self.pfirrmann, strict=True)},

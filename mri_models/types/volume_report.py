@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mri_models.types.discs import SpineGrading
 from mri_models.types.report import DISCLAIMER, SCHEMA
 from mri_models.types.stages import Prediction, Rejection
 from mri_models.types.volume import Volume, VolumeMask
@@ -132,6 +133,7 @@ class VolumeReport:
     """Everything that is said about one volume; `to_dict` is the public JSON (schema 1.0).
 
     gate, body_part, diagnosis: mean over accepted slices; `pooled` says of how many, by stage.
+    spine: the discs of the slice on which most were counted, the middlemost of several; `spine_slice` is its number.
     volume, mask: for the page and for files; of these the JSON holds the measures only.
     """
 
@@ -145,6 +147,8 @@ class VolumeReport:
     anomaly: AnomalySummary | None = None
     slices: tuple[SliceVerdict, ...] = ()
     mask: VolumeMask | None = None
+    spine: SpineGrading | None = None
+    spine_slice: int | None = None
     findings: tuple[str, ...] = ()
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
@@ -180,6 +184,8 @@ class VolumeReport:
             **{stage: self._stage(stage) for stage in ("gate", "body_part", "diagnosis")},
             "anomaly": self.anomaly and self.anomaly.to_dict(),
             "localization": self.mask and self.mask.to_dict(),
+            "discs": self.spine and [disc.to_dict() for disc in self.spine.discs],
+            "discs_slice": self.spine_slice,
             "explanation": None,
             "slices": [verdict.to_dict() for verdict in self.slices],
             "findings": list(self.findings),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from mri_models.types import (
     SliceAnomaly,
     SliceSegmenter,
     SliceVerdict,
+    SpineGrading,
     Volume,
     VolumeMask,
     VolumeReport,
@@ -128,6 +129,7 @@ class VolumePipeline:
             anomaly=summarise(look.anomaly for look in looks if look.anomaly) if shown == "brain" else None,
             slices=slices,
             models=self.hashes,
+            **(graded(looks) if shown == "spine" else {}),
         )
         start = perf_counter()
         mask, without = None, ()
@@ -158,7 +160,7 @@ class VolumePipeline:
             *place, report.rejection, report.gate, report.body_part, report.diagnosis, found and found.score
         )
         score = found and SliceAnomaly(verdict.number, found.score, found.category, found.borderline, found.threshold)
-        return _Look(verdict, score, report.localization)
+        return _Look(verdict, score, report.localization, report.spine)
 
     def _outline(
         self, volume: Volume, part: str | None, looks: Sequence[_Look]
@@ -188,6 +190,17 @@ class _Look:
     verdict: SliceVerdict
     anomaly: SliceAnomaly | None = None
     mask: Mask | None = None
+    spine: SpineGrading | None = None
+
+
+def graded(looks: Sequence[_Look]) -> dict[str, Any]:
+    """`spine` and `spine_slice` of a VolumeReport: the slice with most discs, of several the middlemost."""
+    seen = [look for look in looks if look.spine]
+    if not seen:
+        return {}
+    middle = (looks[0].verdict.index + looks[-1].verdict.index) / 2
+    best = max(seen, key=lambda look: (len(look.spine.discs), -abs(look.verdict.index - middle)))
+    return {"spine": best.spine, "spine_slice": best.verdict.number}
 
 
 def name_of(source: Source | Sequence[Source]) -> str:
