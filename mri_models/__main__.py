@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mri_models.batch import commands as batch
 from mri_models.drift import commands as drift
 from mri_models.errors import MriError
 from mri_models.publish import commands as publish
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--pdf", action="store_true", help="with --out: also write the report as STEM.pdf")
     analyze.add_argument("--language", choices=LANGUAGES, default="en", help="of the PDF")
     _add_weights(analyze)
+    batch.add_options(analyze)
     analyze.set_defaults(run=_analyze, fail=analyze.error)
 
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="figures go here")
     evaluate.add_argument("--split", default="test", choices=("val", "test"))
     evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
-    evaluate.add_argument("--only", default="", metavar="NAME", help="a model or explanations; other results stay")
+    evaluate.add_argument("--only", default="", metavar="NAME", help="a model, explanations or figures; the rest stays")
     _add_weights(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -99,6 +101,8 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> int:
+    if batch.is_batch(options):
+        return batch.run(options)
     from mri_models.explain import METHODS  # torch loads only for commands that need it
     from mri_models.pipeline import Pipeline
     from mri_models.volumes.files import inputs
@@ -179,7 +183,7 @@ def _train(options: argparse.Namespace) -> int:
     if discs.is_discs(options.recipe):
         recipe = discs.load_disc_recipe(options.recipe, options.set)
         discs.train(recipe, options.data, options.runs, options.weights, resume=not options.no_resume)
-        return 0 if options.no_export else _export(options)
+        return 0 if options.no_export or not recipe.exported else _export(options)
     recipe = load_recipe(options.recipe, options.set)
     if not recipe.run:  # else the run that it names holds its network already
         train(recipe, options.data, options.runs, resume=not options.no_resume)

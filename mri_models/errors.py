@@ -8,6 +8,7 @@ MriError                 base: `code` for programs, the message for people (what
 ├── WeightsError         a model folder or Hub revision is missing, incomplete, altered or of another schema
 ├── DataError            a training or evaluation data set does not look as its manifest says
 ├── RecipeError          a training recipe has an unknown key or an impossible value
+├── BatchError           a folder can't be analysed: workers that don't start, or answers of another run in the way
 └── PublishError         what should go to the Hub is incomplete or not allowed there, or the Hub refuses it
 """
 
@@ -53,6 +54,10 @@ class DataError(MriError):
 
 class RecipeError(MriError):
     """A training recipe can't be used as written."""
+
+
+class BatchError(MriError):
+    """A whole batch can't begin or go on; single files that fail are answered instead."""
 
 
 class PublishError(MriError):
