@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from mri_models.errors import MriError
 from mri_models.explain import METHODS, overlay
 from mri_models.page import explained, outlined, paper, render, server, unusual
 from mri_models.page.desk import Desk, lay_out, method_choices
+from mri_models.page.explore import STYLE_SHEET as EXPLORE_STYLE
+from mri_models.page.explore import Explorer, explore_tab
 from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
 from mri_models.page.shown import Reader, Shown
@@ -43,6 +46,8 @@ PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
 def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipeline | None = None) -> gr.Blocks:
     """The page and its named endpoints; start it with `launch`."""
     known = load_examples(examples)
+    corpus = Path(folder) if (folder := os.environ.get("MRI_CORPUS")) else None
+    explorer = Explorer(pipeline.folder, pipeline.hashes, known, pipeline.read, corpus)
     monitor = LiveMonitor.from_weights(pipeline.folder, pipeline.hashes)
     lend = {"lend": spaces.GPU(duration=60)} if spaces else {}
     reader = Reader(pipeline, monitor.remember, **lend)
@@ -54,6 +59,8 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
                 _connect(lay_out(gallery(known, pipeline.read)), reader, known)
             with gr.Tab("Volume"):
                 volume_tab(volume_reader, examples)
+            with gr.Tab("Explore") as tab:
+                explore_tab(tab, explorer)
             with gr.Tab("Monitor") as tab:
                 monitor_tab(tab, monitor, Player(pipeline.folder))
             with gr.Tab("Models"):
@@ -69,7 +76,7 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start the server: own look, /healthz, no analytics, no history. `options` go to Gradio's launch."""
     settings: dict[str, Any] = {
         "theme": ReadingRoom(),
-        "css_paths": [STYLE_SHEET, VOLUME_STYLE],
+        "css_paths": [STYLE_SHEET, VOLUME_STYLE, EXPLORE_STYLE],
         "footer_links": [],  # the page has its own
         "app_kwargs": server.app_kwargs(viewer_route()),
         "max_file_size": UPLOAD_LIMIT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,28 @@ def collect(classifier: Classifier, samples: Sequence[Sample], task: str, change
         features.append(pooled)
     labels = np.array([s.targets[task] for s in samples])
     return Outputs(np.concatenate(logits), np.concatenate(features), labels, tuple(samples))
+
+
+def collect_all(models: Mapping[str, tuple[Classifier, str, Sequence[Sample]]]) -> dict[str, Outputs]:
+    """Raw outputs by name of {name: (classifier, task, samples)}; networks that see the same look at an image once."""
+    looks: dict[tuple[object, ...], Outputs] = {}
+    found = {}
+    for name in sorted(models, key=lambda name: -len(models[name][2])):  # the others' images are mostly among these
+        classifier, task, samples = models[name]
+        seen = looks.get(classifier.features_key)
+        if seen and {s.path for s in samples} <= {s.path for s in seen.samples}:
+            found[name] = look_up(classifier, seen, samples, task)
+        else:
+            found[name] = looks[classifier.features_key] = collect(classifier, samples, task)
+    return {name: found[name] for name in models}
+
+
+def look_up(classifier: Classifier, seen: Outputs, samples: Sequence[Sample], task: str) -> Outputs:
+    """Raw outputs from features that another head of the same network was given for the same images."""
+    row = {sample.path: i for i, sample in enumerate(seen.samples)}
+    features = seen.features[[row[sample.path] for sample in samples]]
+    labels = np.array([s.targets[task] for s in samples])
+    return Outputs(classifier.logits(features), features, labels, tuple(samples))
 
 
 def outcomes(classifier: Classifier, outputs: Outputs, task: str) -> Outcomes:

@@ -16,9 +16,9 @@ import numpy as np
 from mri_models.anomaly import NAME as ANOMALY
 from mri_models.discs import NAME as DISCS
 from mri_models.errors import WeightsError
-from mri_models.evaluation import explanations, figures
+from mri_models.evaluation import explanations, explore, figures
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
-from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes, thin
+from mri_models.evaluation.collect import Outputs, collect_all, labelled, outcomes, thin
 from mri_models.evaluation.discs import measure_discs, write_disc_tables
 from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
@@ -26,6 +26,7 @@ from mri_models.evaluation.outlines import measure_segmenter
 from mri_models.evaluation.segmentation import write_outline_tables
 from mri_models.evaluation.tables import render, update_readme
 from mri_models.evaluation.volumetric import measure_volumes, write_volume_tables
+from mri_models.figures import FIGURES, StageFigures
 from mri_models.knee import NAME as KNEE
 from mri_models.levels import disc_boxes
 from mri_models.pipeline import BRAIN, DIAGNOSIS, Pipeline
@@ -44,13 +45,15 @@ def evaluate(
 ) -> None:
     """Measure every model of the pipeline, or `only` one; on all of test also rewrite weights/metrics.json and tables.
 
+    figures.json, the numbers behind the Explore tab, is written with the classifiers; `only` "figures" writes it alone.
+
     DATA may also hold MRNet or KneeMRI in their published layouts: then the knee's answers alone are measured.
     Raises WeightsError when the weights hold no model `only`.
     """
     if holds_exams(data):
         write_exams(measure_exams(Reader.of(pipeline), data, split, limit), out)
         return
-    known = (*pipeline.hashes, explanations.NAME)
+    known = (*pipeline.hashes, explanations.NAME, explore.NAME)
     if only and only not in known:
         raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(known)}.")
     samples = read_corpus(data)
@@ -60,9 +63,17 @@ def evaluate(
     if only and kept:
         result = json.loads(METRICS.read_text(encoding="utf-8"))
     result["models"] |= {name: digest for name, digest in pipeline.hashes.items() if only in ("", name)}
-    for name in pipeline.models:
-        if only in ("", name):
-            result["stages"][name] = measure_stage(pipeline, name, samples, out, (split, limit))
+    drawn: dict[str, StageFigures] = {}
+    for name, outputs in answers(pipeline, samples, (split, limit), only).items():
+        stage = outcomes(pipeline.models[name], outputs, name.removeprefix(DIAGNOSIS))
+        drawn[name] = explore.stage_figures(stage, pipeline.models[name].calibration)
+        if only != explore.NAME:
+            result["stages"][name] = measure_stage(name, stage, outputs, out)
+    if drawn:
+        path, everything = (METRICS.parent if kept else out) / FIGURES, only in ("", explore.NAME)
+        explore.write_figures(drawn, pipeline.hashes, samples, path, split, all_of_it=everything)
+    if only == explore.NAME:
+        return
     if pipeline.anomaly and only in ("", ANOMALY):
         result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit)
     for name, segmenter in pipeline.outlines.items():
@@ -87,21 +98,28 @@ def evaluate(
         write_tables(result)
 
 
-def measure_stage(
-    pipeline: Pipeline, name: str, samples: Sequence[Sample], out: Path, part: tuple[str, int | None]
-) -> dict[str, Any]:
-    """One classifier on `part` (split, limit) of the samples: metrics by source, questions, and figures below `out`."""
+def answers(
+    pipeline: Pipeline, samples: Sequence[Sample], part: tuple[str, int | None], only: str
+) -> dict[str, Outputs]:
+    """What the classifiers, or `only` one of them, say about `part` (split, limit) of the samples."""
     split, limit = part
-    task = name.removeprefix(DIAGNOSIS)
-    outputs = collect(pipeline.models[name], thin(labelled(samples, task, split), limit), task)
-    stage = outcomes(pipeline.models[name], outputs, task)
+    asked = {
+        name: (model, task, thin(labelled(samples, task, split), limit))
+        for name, model in pipeline.models.items()
+        if only in ("", explore.NAME, name) and (task := name.removeprefix(DIAGNOSIS))
+    }
+    return collect_all(asked)
+
+
+def measure_stage(name: str, stage: Outcomes, outputs: Outputs, out: Path) -> dict[str, Any]:
+    """One classifier's metrics by source, questions, and figures below `out`."""
     overall, sources = summarise(stage), by_source(stage)
     draw(stage, overall, sources, out / name.replace("/", "_"), name)
     print(f"{name}: balanced accuracy {overall.balanced_accuracy}, AUROC {overall.auroc}, ECE {overall.ece}")
     return {
         "overall": overall.to_dict(),
         "sources": {source: m.to_dict() for source, m in sources.items()},
-        "questions": questions(task, stage, outputs),
+        "questions": questions(name.removeprefix(DIAGNOSIS), stage, outputs),
     }
 
 

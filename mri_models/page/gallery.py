@@ -38,6 +38,7 @@ class Example:
     caption: str
     alt: str
     stage: str | None
+    licence: str = ""
 
     @property
     def answered(self) -> bool:
@@ -50,7 +51,8 @@ def load_examples(folder: Path) -> Mapping[str, Example]:
     listing = folder / "expected.json"
     entries = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
     return {
-        name: Example(folder / name, entry["caption"], entry["alt"], entry["stage"]) for name, entry in entries.items()
+        name: Example(folder / name, entry["caption"], entry["alt"], entry["stage"], entry.get("licence", ""))
+        for name, entry in entries.items()
     }
 
 
@@ -67,14 +69,14 @@ def gallery(examples: Mapping[str, Example], read: Callable[[Path], Scan], what:
 
 
 def _tile(example: Example, read: Callable[[Path], Scan]) -> str:
-    picture = _picture(example.path, read)
+    shown = picture(example.path, read)
     alt = escape(example.alt, quote=True)
-    shown = f'<img src="{_data_uri(picture)}" alt="{alt}">' if picture else _DRAWN.format(alt=alt)
+    tile = f'<img src="{data_uri(shown)}" alt="{alt}">' if shown else _DRAWN.format(alt=alt)
     name = escape(example.path.name, quote=True)
-    return f'<button type="button" data-example="{name}">{shown}<span>{escape(example.caption)}</span></button>'
+    return f'<button type="button" data-example="{name}">{tile}<span>{escape(example.caption)}</span></button>'
 
 
-def _picture(path: Path, read: Callable[[Path], Scan]) -> Image.Image | None:
+def picture(path: Path, read: Callable[[Path], Scan]) -> Image.Image | None:
     """The file as 8-bit picture, or None for one that can't be opened."""
     try:
         with Image.open(path) as image:
@@ -88,7 +90,8 @@ def _picture(path: Path, read: Callable[[Path], Scan]) -> Image.Image | None:
         return None
 
 
-def _data_uri(picture: Image.Image) -> str:
+def data_uri(picture: Image.Image) -> str:
+    """The picture as a square JPEG of SIDE px inside a data: address."""
     stream = io.BytesIO()
     ImageOps.fit(picture, (SIDE, SIDE)).save(stream, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -80,7 +80,7 @@ def _agreement(report: Report) -> str:
     if chance is None or len(report.overlap) < 2:
         return ""
     bars = "".join(
-        f'<div class="mri-bar"><span>{escape(MAPS.get(name, name))}</span><i role="img" style="--share:{share:.4f};'
+        f'<div class="mri-share"><span>{escape(MAPS.get(name, name))}</span><i role="img" style="--share:{share:.4f};'
         f'--chance:{chance:.4f}" aria-label="{share:.0%} inside the outline, {chance:.0%} by chance"></i>'
         f'<b class="mri-number">{share:.0%}</b></div>'
         for name, share in report.overlap.items()

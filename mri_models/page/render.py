@@ -86,7 +86,7 @@ def verdict(report: Report) -> str:
         f'<div class="mri-verdict is-{state}" data-status="{report.status}">'
         f'<p class="mri-kicker">{escape(subject(report))}<span>{escape(report.file)}</span></p>'
         f"<h2>{mark(state)}{escape(headline(report))}</h2>"
-        f"<p>{_explanation_line(report)}</p>{_timing(report)}{disclaimer()}</div>"
+        f"<p>{_explanation_line(report)}</p>{_warnings(report)}{_timing(report)}{disclaimer()}</div>"
     )
 
 
@@ -232,6 +232,10 @@ def _timing(report: Report) -> str:
     parts = [f"{STEPS.get(stage, stage).rstrip('?')} {ms:.0f} ms" for stage, ms in shown.items()]
     total = sum(report.timing_ms.values())
     return f'<p class="mri-quiet mri-timing">{total:.0f} ms in all: {escape(", ".join(parts))}</p>'
+
+
+def _warnings(report: Report) -> str:
+    return "".join(f'<p class="mri-quiet">{escape(sentence)}</p>' for sentence in report.warnings)
 
 
 def disclaimer() -> str:

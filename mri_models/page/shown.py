@@ -94,8 +94,12 @@ def _look(pipeline: Pipeline, file: File) -> Shown:
 
 
 def _explain(pipeline: Pipeline, seen: Shown, method: str) -> Shown:
-    """The map of `method` as the report's explanation; one that was worked out before is taken up again."""
+    """The map of `method` as the report's explanation; one that was worked out before is taken up again.
+
+    Where the class has no such map, another method's: a disc knows Integrated Gradients only.
+    """
     start = perf_counter()
+    method = method if method in seen.methods else seen.methods[0]
     known = next((found for found in seen.maps if found.method == method), None)
     attribution = on_grid(known, seen.scan.shape) if known else pipeline.explain(seen.scan, seen.report, method)
     report = with_explanation(seen.report, attribution, took_ms=(perf_counter() - start) * 1000)
