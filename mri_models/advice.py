@@ -131,7 +131,7 @@ def rules_digest() -> str:
 
 def facts_of(report: Report, context: Context) -> dict[str, Any]:
     """Everything that a rule may ask, by dotted name; what is not known is not there."""
-    facts: dict[str, Any] = {"status": report.status}
+    facts: dict[str, Any] = {"status": report.status, "warned": bool(report.warnings)}
     reached = [(stage, p) for stage in ("gate", "body_part", "diagnosis") if (p := getattr(report, stage))]
     named = reached + [("last", prediction) for _, prediction in reached[-1:]]
     if rejection := report.rejection:

@@ -9,33 +9,48 @@ from io import BytesIO
 
 import numpy as np
 import pydicom
-from PIL import Image
 from pydicom.dataset import FileDataset
-from pydicom.encaps import generate_frames
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
+    JPEG2000,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     RLELossless,
 )
 
+from mri_models.compressed import check_frames, inflated, unpack_lossless, unpack_rle
 from mri_models.errors import FileRejected
 from mri_models.pixels import between, check_pixel_count, stretch, to_grey, to_unit
 from mri_models.types import Scan
 
 # Names, dates and identifiers are not in this list, so they never leave the bytes.
 KEPT = [
-    *("Modality", "PixelSpacing", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration"),
+    *(
+        "Modality",
+        "BurnedInAnnotation",
+        "PixelSpacing",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "PlanarConfiguration",
+    ),
     *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
     *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
     *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
 ]
+# Named, so that no other decoder that happens to be installed changes a pixel, or ends the process on hostile bytes.
+_PILLOW = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000)
+_UNPACKED = {RLELossless: unpack_rle, JPEGLossless: unpack_lossless, JPEGLosslessSV1: unpack_lossless}
 # The first element of a data set without preamble: group 2 or 8, then a VR or a short implicit length.
 _BARE_LITTLE = re.compile(rb"[\x02\x08]\x00..([A-Z]{2}|..\x00\x00)", re.DOTALL)
 _BARE_BIG = re.compile(rb"\x00\x08\x00.[A-Z]{2}", re.DOTALL)
@@ -50,8 +65,7 @@ def read_dicom(data: bytes) -> Scan:
     """Refusals that can be explained are FileRejected; anything else that pydicom raises is the caller's to map."""
     dataset = open_dicom(data)
     _check_content(dataset)
-    check_compression(dataset)
-    values = pixel_array(dataset)
+    values = decoded(dataset)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         values = apply_color_lut(values, dataset)
     if values.ndim == 3:
@@ -60,15 +74,13 @@ def read_dicom(data: bytes) -> Scan:
         pixels, colourfulness = _shown(rescaled(values, dataset), dataset), 0.0
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 1 - pixels
-    return Scan(pixels, spacing_of(dataset), modality_of(dataset), colourfulness, "dicom")
+    annotated = dataset.get("BurnedInAnnotation") == "YES"
+    return Scan(pixels, spacing_of(dataset), modality_of(dataset), colourfulness, "dicom", annotated)
 
 
 def open_dicom(data: bytes, further: Sequence[str] = ()) -> FileDataset:
     """Only the elements of KEPT and `further`; pixels stay encoded."""
-    # pydicom would inflate the whole data set, of any size, before a limit could be checked.
-    if DeflatedExplicitVRLittleEndian.encode() in data:
-        raise _unsupported_compression(DeflatedExplicitVRLittleEndian.name)
-    return pydicom.dcmread(BytesIO(data), force=True, specific_tags=[*KEPT, *further])
+    return pydicom.dcmread(BytesIO(inflated(data)), force=True, specific_tags=[*KEPT, *further])
 
 
 def _check_content(dataset: FileDataset) -> None:
@@ -87,28 +99,22 @@ def _check_content(dataset: FileDataset) -> None:
     check_pixel_count(int(dataset.Columns), int(dataset.Rows))
 
 
-def check_compression(dataset: FileDataset) -> None:
-    """Refuse what no installed decoder reads, and compressed frames that are not of the size the header states."""
+def decoded(dataset: FileDataset) -> np.ndarray:
+    """Stored values of all frames. Refuses compressions that aren't read, and frames of another size than stated."""
     if "TransferSyntaxUID" not in dataset.file_meta:  # without a header pydicom guessed the encoding
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated:
-        return
-    try:
-        decodable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        decodable = False
-    if not decodable or (syntax == JPEGExtended12Bit and dataset.BitsStored != 8):
-        raise _unsupported_compression(syntax.name)
-    if syntax == RLELossless:
-        return  # runs expand 64-fold at most, which the limit on the file's bytes keeps in bounds
-    # The codestream has a size of its own, and decoders allocate by that one.
-    for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
-        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as header:
-            if header.size != (dataset.Columns, dataset.Rows):
-                raise ValueError(f"frame of {header.size} in an image of {(dataset.Columns, dataset.Rows)}")
+    if syntax in _UNPACKED:
+        _UNPACKED[syntax](dataset)
+    elif syntax.is_encapsulated:
+        readable = syntax in _PILLOW and "pillow" in get_decoder(syntax).available_plugins
+        if not readable or (syntax == JPEGExtended12Bit and dataset.BitsStored != 8):
+            raise _unsupported_compression(syntax.name)
+        check_frames(dataset)
+        return pixel_array(dataset, decoding_plugin="pillow")
+    return pixel_array(dataset)
 
 
 def _unsupported_compression(name: str) -> FileRejected:

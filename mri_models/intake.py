@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from mri_models.compressed import check_jpeg_scans
 from mri_models.dicom import is_dicom, read_dicom
 from mri_models.errors import FileRejected, MriError
 from mri_models.pixels import MAX_PIXELS, check_pixel_count, stretch, to_grey, to_unit
@@ -42,6 +44,8 @@ _LOOKALIKES = {
     b"MZ": "a program",
     b"\0\0\0\x0cjP": "a JPEG 2000 picture",
 }
+_ACTIVE = (b"mz", b"\x7felf", b"%pdf", b"pk\3\4", b"#!", b"<")  # what a DICOM preamble has been abused for
+_TAIL = 1 << 17  # bytes in which the directory of an appended archive is looked for
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r"))
 _LARGEST = 1e37  # differences of array values stay finite in float32
 _VOLUMES = {348: (344, (b"n+1\0", b"ni1\0")), 540: (4, (b"n+2\0", b"ni2\0"))}  # NIfTI header size: magic
@@ -60,10 +64,13 @@ def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image)
             return _from_picture(source)
     data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(Path(source))
     _check_bytes(data)
+    check_single_nature(data)
     if is_dicom(data):
         with refusing("DICOM file"):
             return read_dicom(data)
     kind = _picture_kind(data)
+    if kind == "JPEG":
+        check_jpeg_scans(data)
     with refusing(f"{kind} picture"), Image.open(BytesIO(data), formats=(kind,)) as picture:
         return _from_picture(picture)
 
@@ -84,29 +91,39 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except MriError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise FileRejected(
             "too_many_pixels",
             f"The {what} has far more than the {MAX_PIXELS // 1_000_000} megapixels that are read. Scale it down.",
-        ) from error
-    except Exception as error:
+        ) from None
+    except Exception:  # its text may quote the file: what a decoder says goes no further
         raise FileRejected(
             "corrupt",
             f"The {what} is damaged, cut short, or of a kind that can't be decoded. Export or download it again.",
-        ) from error
+        ) from None
 
 
 def _read_file(path: Path) -> bytes:
     """At most one byte more than the limit, whatever the file's size."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise FileRejected("not_a_file", f"{path.name!r} is a folder or a device. Name an image file.")
+            raise FileRejected("not_a_file", "This is a folder or a device. Name an image file.")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise FileRejected("not_found", f"There is no file {path.name!r}. Check the path.") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        raise FileRejected("not_found", "There is no file of this name. Check the path.") from None
     except OSError as error:
-        raise FileRejected("unreadable", f"{path.name!r} can't be read ({error.strerror}). Check it.") from error
+        raise FileRejected("unreadable", f"The file can't be read ({error.strerror}). Check it.") from None
+
+
+def check_single_nature(data: bytes) -> None:
+    """Refuse a file that other software would take for something else: a program, page or archive as well."""
+    hidden = data[:128].lstrip().lower().startswith(_ACTIVE) if data[128:132] == b"DICM" else False
+    if hidden or (data.startswith(tuple(_PICTURES)) and zipfile.is_zipfile(BytesIO(data[-_TAIL:]))):
+        raise FileRejected(
+            "polyglot",
+            "The file is two things in one, an image and a program, page or archive. Export the image again.",
+        )
 
 
 def _check_bytes(data: bytes) -> None:

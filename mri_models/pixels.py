@@ -14,12 +14,12 @@ _BAND = 512  # rows converted at a time, so that a 25 megapixel photograph costs
 _SAMPLE = 1 << 20  # pixels that percentiles are taken from
 
 
-def check_pixel_count(width: int, height: int) -> None:
+def check_pixel_count(width: int, height: int, most: int = MAX_PIXELS) -> None:
     """Refuse by the header's word alone, before a pixel is decoded."""
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise FileRejected(
             "too_many_pixels",
-            f"The image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are read. "
+            f"The image has {width} x {height} pixels; at most {most // 1_000_000} megapixels are read. "
             "Scale it down and try again.",
         )
 

@@ -99,7 +99,7 @@ def _findings(report: Report) -> list[str]:
         lines.append(f"{outlined(report.localization)}.")
     if report.spine:
         lines.append(f"{levels(report.spine)}.")
-    return lines
+    return [*lines, *report.warnings]
 
 
 def levels(spine: SpineGrading) -> str:

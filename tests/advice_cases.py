@@ -9,6 +9,7 @@ import numpy as np
 from fakes import FakePipeline, anomaly_of, scan_png
 
 from mri_models.advice import Context
+from mri_models.lettering import WARNING
 from mri_models.types import Attribution, Mask, Prediction, Rejection, Report
 
 PIPELINE = FakePipeline()
@@ -112,6 +113,7 @@ CASES = {
     "outlined, size unknown": (outlined("glioma", 200), None, "L-pixels", "L-area S-disagree"),
     "tumour without outline": (outlined("glioma", 0), None, "L-nothing S-disagree", "L-pixels"),
     "outline without tumour": (outlined("healthy", 90), None, "L-pixels L-surplus S-disagree", "L-nothing"),
+    "burnt-in text": (seen("glioma", warnings=(WARNING,)), None, "F-lettering F-pattern", "R-otherwise"),
     "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
     **{
         code: (refused(code), None, f"{rule} W-no-model-saw-it {suggestion}", "R-otherwise F-mri C-words")

@@ -235,7 +235,7 @@ def test_dicom_refusals_say_why() -> None:
     }
     assert {code: code_of(data) for code, data in refused.items()} == {code: code for code in refused}
     assert code_of(dicom(RAMP, JPEG2000Lossless, PixelData=encapsulate([codestream]))) == "corrupt"
-    assert code_of(dicom(RAMP, DeflatedExplicitVRLittleEndian)) == "unsupported_compression"
+    assert code_of(dicom(RAMP, DeflatedExplicitVRLittleEndian)[:-40]) == "corrupt"
     assert code_of(dicom(RAMP, RLELossless, PixelData=encapsulate([b"\1\0\0\0"]))) == "corrupt"
 
 

@@ -47,6 +47,14 @@ def test_a_patch_needs_a_peak():
     assert not kept[50, 12]
 
 
+def test_a_crumb_beside_a_large_patch_is_dropped():
+    both = np.maximum(blob(0.9, radius=12), blob(0.9, at=(50, 12), radius=1))
+    assert within_peaks(both, 0.4, 0.6)[50, 12]
+    kept = within_peaks(both, 0.4, 0.6, crumb=0.02)
+    assert kept[20, 40]
+    assert not kept[50, 12]
+
+
 def test_peak_ignores_a_single_pixel():
     assert peak(blob(0.9)) == pytest.approx(0.9)
     speck = np.zeros((64, 64), np.float32)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.weights
 BRAIN = EXAMPLES / "01_brain_t1_axial.png"
 KEYS = [
     *("file", "schema", "status", "rejection", "gate", "body_part", "diagnosis", "anomaly", "localization"),
-    *("discs", "explanation", "findings", "timing_ms", "models", "input_sha256", "disclaimer"),
+    *("discs", "explanation", "findings", "warnings", "timing_ms", "models", "input_sha256", "disclaimer"),
 ]
 
 

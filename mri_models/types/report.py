@@ -29,6 +29,7 @@ class Report:
 
     localization: the outlined structure; None where no outline network is asked for this image.
     spine: the discs of a spine's slice, level by level; None elsewhere and where they could not be counted.
+    warnings: sentences about what was amiss with the image, but not enough to refuse; they end the findings too.
     overlap: by name of a map, the share of its positive values that lies inside the outline.
     input_sha256: of the file's bytes; None for arrays and pictures in memory.
     scan: the image itself, for the PDF; never part of the JSON.
@@ -45,6 +46,7 @@ class Report:
     spine: SpineGrading | None = None
     overlap: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     input_sha256: str | None = None
@@ -81,6 +83,7 @@ class Report:
             "discs": self.spine and [disc.to_dict() for disc in self.spine.discs],
             "explanation": of(self.explanation),
             "findings": list(self.findings),
+            "warnings": list(self.warnings),
             "timing_ms": {stage: round(ms, 1) for stage, ms in self.timing_ms.items()},
             "models": dict(self.models),
             "input_sha256": self.input_sha256,

@@ -16,6 +16,7 @@ class Scan:
     modality: DICOM modality code ("MR", "CT", ...) where the file stated one.
     colourfulness: mean of (max - min) over RGB in [0, 1]; 0 for grey images.
     format: what the file was, by content: "png", "jpeg", "dicom", "array", ...
+    annotated: whether the file itself says that text is burnt into its pixels.
     """
 
     pixels: np.ndarray
@@ -23,6 +24,7 @@ class Scan:
     modality: str | None = None
     colourfulness: float = 0.0
     format: str = "array"
+    annotated: bool = False
 
     def __post_init__(self) -> None:
         pixels = self.pixels

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom.pixels import apply_modality_lut
 
-from mri_models.dicom import check_compression, modality_of, open_dicom, rescaled
+from mri_models.dicom import decoded, modality_of, open_dicom, rescaled
 from mri_models.errors import FileRejected
 from mri_models.volumes.grid import bad_orientation
 from mri_models.volumes.limits import check_shape
@@ -66,8 +66,7 @@ def read_frames(data: bytes) -> list[Frame]:
     frames = int(dataset.get("NumberOfFrames") or 1)
     check_shape((int(dataset.Columns), int(dataset.Rows), frames))
     places = [*_places(dataset, frames)]
-    check_compression(dataset)
-    values = pixel_array(dataset).reshape(frames, dataset.Rows, dataset.Columns)
+    values = decoded(dataset).reshape(frames, dataset.Rows, dataset.Columns)
     series = str(dataset.get("SeriesInstanceUID") or "")
     inverted, modality = dataset.PhotometricInterpretation == "MONOCHROME1", modality_of(dataset)
     return [

@@ -10,14 +10,15 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mri_models.compressed import inflated
 from mri_models.dicom import is_dicom
 from mri_models.errors import FileRejected
-from mri_models.intake import refusing
+from mri_models.intake import check_single_nature, refusing
 from mri_models.types import Volume
 from mri_models.volumes.archive import is_zip, members, too_many_files
 from mri_models.volumes.frames import Frame, read_frames
 from mri_models.volumes.grid import single_slice
-from mri_models.volumes.limits import MAX_BYTES, MAX_FILES, check_shape, check_size
+from mri_models.volumes.limits import MAX_BYTES, MAX_FILES, check_inflated, check_shape, check_size
 from mri_models.volumes.nifti import is_nifti, read_nifti
 from mri_models.volumes.series import stack
 
@@ -33,12 +34,16 @@ def read_volume(source: Source | Sequence[Source]) -> Volume:
         raise FileRejected("no_file", f"No file was sent. Send {READABLE}.")
     nifti: bytes | None = None
     frames: list[Frame] = []
-    pictures = images = 0
+    pictures = images = total = 0
     for data in _contents(sources):
         if is_dicom(data):
             images += 1
+            check_single_nature(data)
             with refusing("DICOM file"):
-                frames += read_frames(data)
+                plain = inflated(data)
+                total += len(plain)
+                check_inflated(total)
+                frames += read_frames(plain)
             _check_total(frames)
         elif is_nifti(data):
             if nifti is not None:
@@ -88,13 +93,13 @@ def _read(path: Path) -> bytes:
     """At most one byte more than the limit, whatever the file's size."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise FileRejected("not_a_file", f"{path.name!r} is no file and no folder. Send {READABLE}.")
+            raise FileRejected("not_a_file", f"This is no file and no folder. Send {READABLE}.")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise FileRejected("not_found", f"There is no file {path.name!r}. Check the path.") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        raise FileRejected("not_found", "There is no file of this name. Check the path.") from None
     except OSError as error:
-        raise FileRejected("unreadable", f"{path.name!r} can't be read ({error.strerror}). Check it.") from error
+        raise FileRejected("unreadable", f"The file can't be read ({error.strerror}). Check it.") from None
 
 
 def _checked(data: bytes) -> bytes:

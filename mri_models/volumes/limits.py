@@ -41,6 +41,14 @@ def check_size(count: int) -> None:
         )
 
 
+def check_inflated(count: int) -> None:
+    """Refuse archives and deflated files that hold more than MAX_INFLATED together."""
+    if count > MAX_INFLATED:
+        raise FileRejected(
+            "too_large", f"Unpacked, the upload is larger than {MAX_INFLATED >> 20} MB. Send one series only."
+        )
+
+
 def check_ratio(inflated: int, packed: int) -> None:
     """Refuse what grows as no scan does: a few kilobytes that would fill the memory."""
     if inflated > FREE and inflated > MAX_RATIO * packed:

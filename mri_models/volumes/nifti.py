@@ -156,8 +156,8 @@ def _body(data: bytes, offset: int, wanted: int) -> bytearray | memoryview:
                 body += piece
                 check_ratio(len(body), packed.tell())
             stream.read(1)  # at the end of the stream this compares its checksum
-    except EOFError as error:
-        raise _truncated() from error
+    except EOFError:
+        raise _truncated() from None
     if len(body) < wanted:
         raise _truncated()
     return body
