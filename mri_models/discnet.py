@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class Grader(nn.Module):
         features = self.trunk(crops.contiguous(memory_format=torch.channels_last)).float()
         return self.judge(self.dropout(features), owner, levels)
 
+    def beside(self, crops: torch.Tensor, others: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Crops (B, 3, H, W) of one disc, each time beside the same features (N, D) of its spine's others → (B, 8)."""
+        own = self.trunk(crops.contiguous(memory_format=torch.channels_last)).float()
+        means = (own + others.sum(0)) / (1 + len(others))
+        return self.own(own) + self.spine(means) + self.level(level)
+
     def judge(self, features: torch.Tensor, owner: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """Pooled features (N, D) → logits (N, 8)."""
         spines = int(owner.max()) + 1
@@ -63,6 +69,16 @@ class DiscNet(nn.Module, PyTorchModelHubMixin):
 
     def forward(self, crops: torch.Tensor, owner: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         return torch.stack(self.each(crops, owner, levels)).mean(0)
+
+    def features(self, crops: torch.Tensor) -> list[torch.Tensor]:
+        """(N, 3, H, W) → pooled features (N, D) of each member."""
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        return [member.trunk(crops).float() for member in self.members]
+
+    def beside(self, crops: torch.Tensor, others: Sequence[torch.Tensor], level: torch.Tensor) -> torch.Tensor:
+        """Logits (B, 8) of one disc's crops, the features of its spine's other discs given; see `Grader.beside`."""
+        answers = [m.beside(crops, rest, level) for m, rest in zip(self.members, others, strict=True)]
+        return torch.stack(answers).mean(0)
 
 
 def read_discnet(shape: Mapping[str, Any], path: Path) -> DiscNet:

@@ -58,15 +58,25 @@ class GradeRule:
 class DiscGrader:
     """(Scan, boxes) → SpineGrading. Thread-safe: nothing changes after construction.
 
-    size: (height, width) of a crop. wide: distances between discs across a crop.
+    size: (height, width) of a crop. wide: distances between discs across a crop. scale: |value| of an explanation that
+    is drawn at full colour; None where these weights hold none.
     """
 
-    def __init__(self, network: DiscNet, size: tuple[int, int], wide: float, rule: GradeRule, digest: str):
+    def __init__(
+        self,
+        network: DiscNet,
+        size: tuple[int, int],
+        wide: float,
+        rule: GradeRule,
+        digest: str,
+        scale: float | None = None,
+    ):
         self.network = network.eval().requires_grad_(False)
         self.size = size
         self.wide = wide
         self.rule = rule
         self.digest = digest
+        self.scale = scale
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> DiscGrader:
@@ -86,7 +96,8 @@ class DiscGrader:
                 )
             network = read_discnet(config, folder / WEIGHTS).to(device, memory_format=torch.channels_last)
             height, width = mri["input_size"]
-            return cls(network, (height, width), float(mri["wide"]), GradeRule.from_config(mri), digest)
+            rule, scale = GradeRule.from_config(mri), mri.get("attribution_scale")
+            return cls(network, (height, width), float(mri["wide"]), rule, digest, scale)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 "bad_model", f"{folder} can't be loaded as a disc grader ({error}); fetch or export it again."

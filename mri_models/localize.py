@@ -21,6 +21,7 @@ from mri_models.unet import read_unet
 
 FOLDER = "segmentation/"
 CONFIG_VERSION = 1
+CRUMB = 0.02  # of the largest patch: smaller ones are dropped where a single structure is outlined
 PEAK_SHARE = 0.001  # of the canvas: the score is the mean of its most probable pixels
 
 
@@ -116,7 +117,8 @@ class Segmenter:
         probability = np.clip(undo_letterbox(foreground, scan.shape), 0, 1).astype(np.float32)
         values = np.zeros(scan.shape, np.uint8)
         if score >= self.rule.peak:
-            kept = within_peaks(foreground, self.rule.pixel, self.rule.peak)
+            crumb = CRUMB if len(self.labels) == 1 else 0.0  # a spine is one patch; a disc beside it is no crumb
+            kept = within_peaks(foreground, self.rule.pixel, self.rule.peak, crumb)
             inside = undo_letterbox(foreground * kept, scan.shape) >= self.rule.pixel
             values[inside] = likeliest(shares[1:], scan.shape)[inside]
         return Mask(values, probability, self.labels, score, self.rule.peak, scan.spacing_mm)
@@ -137,8 +139,10 @@ def peak(foreground: np.ndarray) -> float:
     return float(np.partition(foreground, -count, axis=None)[-count:].mean())
 
 
-def within_peaks(foreground: np.ndarray, low: float, high: float) -> np.ndarray:
+def within_peaks(foreground: np.ndarray, low: float, high: float, crumb: float = 0.0) -> np.ndarray:
     """(S, S) bool: patches of at least `low` that reach `high` somewhere, and the rim around them.
+
+    Of these, such as have at least `crumb` of the pixels of the largest.
 
     The rim, below `low`, keeps the edge where it is when the map is scaled to the scan.
     """
@@ -146,7 +150,10 @@ def within_peaks(foreground: np.ndarray, low: float, high: float) -> np.ndarray:
     if not count:
         return np.zeros(foreground.shape, bool)
     peaks = ndimage.maximum(foreground, patches, range(1, count + 1))
-    kept = np.isin(patches, 1 + np.flatnonzero(np.asarray(peaks) >= high))
+    sizes = np.bincount(patches.ravel())[1:]
+    peaked = np.asarray(peaks) >= high
+    large = sizes >= crumb * sizes[peaked].max(initial=0)
+    kept = np.isin(patches, 1 + np.flatnonzero(peaked & large))
     return ndimage.binary_dilation(kept, iterations=2) & ((patches == 0) | kept)
 
 

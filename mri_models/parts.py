@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -54,8 +54,8 @@ class Specialists:
 
     def pattern(self, part: Prediction, mask: Mask | None, spine: SpineGrading | None) -> Prediction | None:
         """The answer that follows from what was located; None where that decides nothing."""
-        if spine:
-            return spine.overall
+        if spine:  # how familiar the image is, the body part's features tell
+            return replace(spine.overall, ood_score=part.ood_score, ood_threshold=part.ood_threshold)
         if self.tear and mask and part.label == "knee":
             return self.tear(mask, part)
         return None

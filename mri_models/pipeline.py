@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -18,10 +17,13 @@ from mri_models import report as rules
 from mri_models.anomaly import NAME as ANOMALY
 from mri_models.anomaly import AnomalyDetector
 from mri_models.classify import Classifier
+from mri_models.clock import Clock, since
+from mri_models.discs import NAME as DISCS
 from mri_models.errors import InputError, WeightsError
-from mri_models.explain import METHODS, attribute, checked
+from mri_models.explain import METHODS, attribute, checked, explain_disc
 from mri_models.hub import BUNDLED, model_folders, resolve
 from mri_models.intake import fingerprint, read_scan
+from mri_models.lettering import warnings_of
 from mri_models.localize import Segmenter, overlaps
 from mri_models.parts import Specialists, owns
 from mri_models.quality import check_quality
@@ -32,7 +34,6 @@ Source = str | os.PathLike | bytes | np.ndarray | Image.Image
 GATE, BODY_PART, DIAGNOSIS = "gate", "body_part", "diagnosis/"
 BRAIN = DIAGNOSIS + "brain"
 NONE = Specialists()
-LEAST_MS = 0.05
 
 
 class Pipeline:
@@ -110,12 +111,12 @@ class Pipeline:
             scan = self.read(source)
         except InputError as error:
             return dataclasses.replace(self.refuse(error, name), input_sha256=digest)
-        report = self.verdict(scan, name, read_ms=_since(start))
+        report = self.verdict(scan, name, read_ms=since(start))
         report = dataclasses.replace(report, scan=scan, input_sha256=digest)
         if not explain or self.explained(report) is None:
             return report
         start = perf_counter()
-        return with_explanation(report, self.explain(scan, report, method), took_ms=_since(start))
+        return with_explanation(report, self.explain(scan, report, method), took_ms=since(start))
 
     def read(self, source: Source) -> Scan:
         """Bytes to a scan that is worth looking at; raises InputError."""
@@ -163,6 +164,7 @@ class Pipeline:
             with clock("localization"):
                 mask = self.specialists.outline(scan, part, pattern)
         located = {"localization": mask, "spine": spine}
+        found |= {"warnings": warnings_of(scan)}
         report = Report(name, rejection, **found, anomaly=anomaly, **located, timing_ms=clock.taken)
         return rules.complete(dataclasses.replace(report, overlap=overlaps(report), models=self.hashes))
 
@@ -176,7 +178,12 @@ class Pipeline:
         return model.judge(looks[model.features_key])
 
     def explained(self, report: Report) -> tuple[str, str] | None:
-        """(model, class) that an explanation is about: the deepest accepted stage; None if nothing was accepted."""
+        """(model, class) that an explanation is about: a graded spine's worst disc, else the deepest accepted stage.
+
+        None if nothing was accepted.
+        """
+        if report.spine and self.specialists.discs and self.specialists.discs.scale is not None:
+            return DISCS, report.spine.worst.level
         pattern, part = report.diagnosis, report.body_part
         model = self.models.get(DIAGNOSIS + part.label) if part else None
         if pattern and pattern.accepted and model and not report.located:
@@ -187,22 +194,31 @@ class Pipeline:
         return None
 
     def explain(self, scan: Scan, report: Report, method: str = METHODS[0]) -> Attribution:
-        """Attribution of the class that `explained` names; raises ValueError when there is none."""
+        """Attribution of the class that `explained` names; raises ValueError when there is none.
+
+        A disc has Integrated Gradients only, whatever method is asked for.
+        """
         chosen = self.explained(report)
         if chosen is None:
             raise ValueError("no stage accepted this image, so there is no class to explain")
         model, target = chosen
+        if model == DISCS:
+            return explain_disc(self.specialists.discs, scan, report.spine)
         return attribute(self.models[model], scan, target, method)
 
     def methods(self, report: Report) -> tuple[str, ...]:
         """The explanation methods that the explained model has a colour scale for; none where nothing is explained."""
         chosen = self.explained(report)
+        if chosen and chosen[0] == DISCS:
+            return METHODS[:1]
         known = self.models[chosen[0]].calibration.attribution_scale if chosen else ()
         return tuple(method for method in METHODS if method in known)
 
     def check(self, scan: Scan, report: Report, attribution: Attribution) -> Attribution:
         """The same map of `explain` with its quick checks: whether it may be believed. About half a second."""
         model, _ = self.explained(report)
+        if model == DISCS:  # its checks cost nothing and are made
+            return attribution
         return checked(self.models[model], scan, attribution)
 
 
@@ -211,25 +227,6 @@ def with_explanation(report: Report, attribution: Attribution, *, took_ms: float
     timing = dict(report.timing_ms) | {"explanation": took_ms}
     report = dataclasses.replace(report, explanation=attribution, timing_ms=timing)
     return dataclasses.replace(report, overlap=overlaps(report))
-
-
-class Clock:
-    """Adds up what each stage takes: `with clock("gate"): ...`; what takes no time did not run."""
-
-    def __init__(self, taken: dict[str, float]):
-        self.taken = taken
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = perf_counter()
-        yield
-        if (took := _since(start)) >= LEAST_MS:
-            self.taken[stage] = self.taken.get(stage, 0.0) + took
-
-
-def _since(start: float) -> float:
-    """Milliseconds since `start`."""
-    return (perf_counter() - start) * 1000
 
 
 def _card(folder: Path) -> str:

@@ -12,6 +12,7 @@ from time import perf_counter
 from mri_models.classify import Classifier
 from mri_models.explain.cam import grad_cam, layer_cam
 from mri_models.explain.checks import checked, completeness
+from mri_models.explain.disc import explain_disc
 from mri_models.explain.draw import COOL, HEAT, WARM, heat, on_grid, overlay, picture, shrunk, within
 from mri_models.explain.integrated import integrated_gradients
 from mri_models.explain.occlusion import occlusion
@@ -36,6 +37,7 @@ __all__ = [
     "WARM",
     "attribute",
     "checked",
+    "explain_disc",
     "heat",
     "on_grid",
     "overlay",
