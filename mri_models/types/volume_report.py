@@ -189,6 +189,7 @@ class VolumeReport:
             "explanation": None,
             "slices": [verdict.to_dict() for verdict in self.slices],
             "findings": list(self.findings),
+            "warnings": list(volume.warnings) if volume else [],
             "timing_ms": {stage: round(ms, 1) for stage, ms in self.timing_ms.items()},
             "models": dict(self.models),
             "input_sha256": self.input_sha256,
