@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
+import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import gradio as gr
 from PIL import Image
 
 from mri_models.drift.live import LiveMonitor
-from mri_models.errors import MriError
+from mri_models.errors import WeightsError
 from mri_models.explain import METHODS, overlay
 from mri_models.page import explained, outlined, paper, render, server, unusual
 from mri_models.page.desk import Desk, lay_out, method_choices
@@ -23,9 +24,19 @@ from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
 from mri_models.page.shown import Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
+from mri_models.page.traffic import (
+    MOST_WAITING,
+    ON_BATCHES,
+    ON_CALLS,
+    ON_MAPS,
+    ON_VERDICTS,
+    ON_VOLUMES,
+    Traffic,
+    handler,
+)
 from mri_models.page.viewer import OPACITY, view
-from mri_models.page.volume_tab import ON_VOLUMES, VolumeReader, viewer_route, volume_call, volume_tab
 from mri_models.page.volume_tab import STYLE_SHEET as VOLUME_STYLE
+from mri_models.page.volume_tab import VolumeReader, viewer_route, volume_call, volume_tab
 from mri_models.pipeline import Pipeline
 from mri_models.volumes.pipeline import VolumePipeline
 
@@ -39,7 +50,6 @@ EXAMPLES = Path(__file__).with_name("examples")
 ABOUT = Path(render.__file__).with_name("about.md")
 MAX_BATCH = 32
 UPLOAD_LIMIT = "66mb"  # above the intakes' own 5 and 64 MB, whose refusals explain themselves; beyond: HTTP 413
-ON_MODELS: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}  # one image at a time
 PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
 
 
@@ -50,8 +60,9 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
     explorer = Explorer(pipeline.folder, pipeline.hashes, known, pipeline.read, corpus)
     monitor = LiveMonitor.from_weights(pipeline.folder, pipeline.hashes)
     lend = {"lend": spaces.GPU(duration=60)} if spaces else {}
-    reader = Reader(pipeline, monitor.remember, **lend)
-    volume_reader = VolumeReader(volumes or VolumePipeline(pipeline), **lend)
+    traffic = Traffic()
+    reader = Reader(pipeline, monitor.remember, traffic=traffic, **lend)
+    volume_reader = VolumeReader(volumes or VolumePipeline(pipeline), traffic=traffic, **lend)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
         gr.HTML(render.header(), apply_default_css=False)
         with gr.Tabs():
@@ -69,7 +80,7 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
                 gr.Markdown(ABOUT.read_text(encoding="utf-8"), elem_classes="mri-prose")
         gr.HTML(render.footer(), apply_default_css=False)
         _endpoints(reader, volume_reader, monitor)
-    return demo.queue(max_size=200)
+    return demo.queue(max_size=MOST_WAITING)
 
 
 def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
@@ -88,36 +99,23 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     return demo.launch(**settings | options)
 
 
-def handler(function: Callable) -> Callable:
-    """An MriError reaches the visitor as its message, without a traceback."""
-
-    @functools.wraps(function)
-    def mapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except MriError as error:
-            raise gr.Error(error.message, print_exception=False) from None
-
-    return mapped
-
-
 def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> None:
     @handler
     def show_upload(file: str) -> dict[Any, Any]:
-        return _answer(desk, *reader.look([file]))
+        return _answer(desk, reader.look(file))
 
     @handler
     def show_example(event: gr.EventData) -> dict[Any, Any]:
-        return _answer(desk, *reader.look([examples[event.name].path]))
+        return _answer(desk, reader.look(examples[event.name].path))
 
     kept = (desk.tiles, desk.paper)
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
     answer.append(desk.paper.fold)
     waiting = {"show_progress": "minimal", "show_progress_on": desk.way}
-    uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
-    chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_MODELS, **PAGE_ONLY)
+    uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
+    chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
     answered = [uploaded.success, chosen.success]
-    mapped = explained.connect(desk, reader, answered, handler, **ON_MODELS, **PAGE_ONLY)
+    mapped = explained.connect(desk, reader, answered, handler, **ON_MAPS, **PAGE_ONLY)
     paper.connect(desk.paper, desk.shown, [*answered, *mapped], **PAGE_ONLY)
 
 
@@ -161,10 +159,10 @@ def _endpoints(reader: Reader, volume_reader: VolumeReader, monitor: LiveMonitor
         method = gr.Radio(list(METHODS), value=METHODS[0], label="method")
         opacity, image = gr.Slider(0, 1, OPACITY, label="opacity"), gr.Image(label="overlay", format="png")
         fields, call = paper.hidden_fields(), gr.Button()
-    call.click(analyze, [file, flag], report, api_name="analyze", **ON_MODELS)
-    call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_MODELS)
-    call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MODELS)
-    call.click(handler(paper.report_call(reader)), [file, *fields], report, api_name="report", **ON_MODELS)
+    call.click(analyze, [file, flag], report, api_name="analyze", **ON_CALLS)
+    call.click(analyze_batch, files, report, api_name="analyze_batch", **ON_BATCHES)
+    call.click(explain, [file, method, opacity], [image, report], api_name="explain", **ON_MAPS)
+    call.click(handler(paper.report_call(reader)), [file, *fields], report, api_name="report", **ON_MAPS)
     volume = handler(volume_call(volume_reader))
     call.click(volume, files, report, api_name="analyze_volume", **ON_VOLUMES)
     call.click(drift_call(monitor), None, report, api_name="drift")
@@ -181,7 +179,7 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
             file: PNG, JPEG or single-frame DICOM, up to 5 MB.
             explain: also compute Integrated Gradients and report the completeness gap (slower).
         """
-        [seen] = reader.look([file])
+        seen = reader.look(file)
         return (reader.explain(seen, METHODS[0]) if explain else seen).report.to_dict()
 
     @handler
@@ -195,7 +193,7 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
             raise gr.Error(
                 f"{len(files)} files sent, at most {MAX_BATCH} a call: send them in parts.", print_exception=False
             )
-        return [seen.report.to_dict() for seen in reader.look(files or ())]
+        return [seen.report.to_dict() for seen in reader.look_at_all(files or ())]
 
     @handler
     def explain(
@@ -210,7 +208,7 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
             method: integrated_gradients, grad_cam, layer_cam, shap or occlusion.
             opacity: strength of the colours, 0 to 1.
         """
-        [seen] = reader.look([file])
+        seen = reader.look(file)
         seen = reader.check(reader.explain(seen, method))
         found = seen.report.explanation
         return found and overlay(seen.scan, found, opacity), seen.report.to_dict()
@@ -218,5 +216,20 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
     return analyze, analyze_batch, explain
 
 
+def main() -> int:
+    """Load the weights and serve until interrupted or terminated; 1 and a line of words when the weights can't be used.
+
+    Termination goes the way of Ctrl-C, on which Gradio deletes what visitors have uploaded.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        pipeline = Pipeline.from_pretrained()
+    except WeightsError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    launch(build_app(pipeline))
+    return 0
+
+
 if __name__ == "__main__":
-    launch(build_app(Pipeline.from_pretrained()))
+    sys.exit(main())

@@ -4,6 +4,9 @@ MriError                 base: `code` for programs, the message for people (what
 ├── InputError           the caller's image can't be analysed; becomes a rejection, never a traceback
 │   ├── FileRejected     stage "file": not readable, too large, unsupported
 │   └── QualityRejected  stage "quality": readable, but blank, tiny, noise, ...
+├── ServiceError         the image is fine and the service is not: ask again later; `stage` is where the way ended
+│   ├── Overdue          a time limit of the server passed
+│   └── StageFailed      a network or what follows it raised something unforeseen, which is the error's cause
 ├── ContextError         what the visitor told about the person is not in the fixed vocabulary
 ├── WeightsError         a model folder or Hub revision is missing, incomplete, altered or of another schema
 ├── DataError            a training or evaluation data set does not look as its manifest says
@@ -13,6 +16,8 @@ MriError                 base: `code` for programs, the message for people (what
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 
 class MriError(Exception):
@@ -38,6 +43,34 @@ class QualityRejected(InputError):
     """The image is readable but holds nothing to analyse: blank, tiny, pure noise."""
 
     stage = "quality"
+
+
+class ServiceError(MriError):
+    """This image could not be analysed now, whatever it shows; `stage` is one of the report's stages."""
+
+    stage = "diagnosis"
+
+    def at(self, stage: str) -> Self:
+        """The same error at a stage; what belongs to no stage of its own (outlines, anomaly) counts as the last."""
+        self.stage = stage if stage in ("file", "quality", "gate", "body_part") else "diagnosis"
+        return self
+
+
+class Overdue(ServiceError):
+    """It took longer than the server allows."""
+
+
+class StageFailed(ServiceError):
+    """A stage broke down; its own error is the cause."""
+
+    @classmethod
+    def at_stage(cls, stage: str, cause: Exception) -> Self:
+        """The error for `stage`; the cause's own words stay out of the message, they may hold a path."""
+        message = (
+            f"Temporarily unable to analyse this image: the step {stage.replace('_', ' ')!r} failed "
+            f"({type(cause).__name__}). Try again; the log of the server says more."
+        )
+        return cls("stage_failed", message).at(stage)
 
 
 class ContextError(MriError):

@@ -22,6 +22,7 @@ PATTERNS = {
 SUPPORTED = "brain, knee and spine"
 HEALTHY = "no_tumor"
 DOUBTS = ("uncertain", "unfamiliar", "no_model", "slices_disagree")  # these say "I don't know", not "this is wrong"
+UNABLE = ("stage_failed", "time_limit")  # these say that the service failed, and nothing about the image
 OUTLINED = {
     "tumour": "what resembles a tumour",
     "acl_tear": "what resembles a torn anterior cruciate ligament",

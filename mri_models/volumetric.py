@@ -17,6 +17,7 @@ from torch import nn
 
 from mri_models.errors import QualityRejected, WeightsError
 from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.pace import step
 from mri_models.types import Volume, VolumeMask
 from mri_models.unet3d import read_unet3d
 
@@ -116,6 +117,7 @@ class PatchSegmenter:
 
     def _look(self, patches: torch.Tensor) -> torch.Tensor:
         """Half precision on a GPU, bfloat16 on a CPU: measured equal in the third decimal of Dice, in half the time."""
+        step()
         kind = self.device.type
         with torch.autocast(kind, torch.float16 if kind == "cuda" else torch.bfloat16):
             return self.network(patches).float()

@@ -124,6 +124,7 @@ CASES = {
             ("unsupported", "R-unsupported", "S-export"),
             ("volume", "R-several", "S-single"),
             ("too_large", "R-large", "S-single"),
+            ("time_limit", "R-unable", "S-again"),
         )
     },
     **{

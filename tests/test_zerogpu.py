@@ -74,7 +74,7 @@ def visit(tmp_path: Path):
 def test_networks_run_on_loan_and_the_monitor_stays_here(visit):
     (pid, method, batch, seen), loans = visit
     tasks = [json.loads(loan) for loan in loans]
-    assert [task for task, _, _ in tasks] == ["look", "explain", "look"]  # a batch is one loan
+    assert [task for task, _, _ in tasks] == ["look", "explain", "look_at_all"]  # a batch is one loan
     assert {duration for _, duration, _ in tasks} == {60}
     assert pid not in {worker for _, _, worker in tasks}
     assert (method, batch) == ("integrated_gradients", 2)

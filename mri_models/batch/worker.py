@@ -67,7 +67,7 @@ def serve(connection: Connection, job: Job) -> None:
         try:
             message = ANSWER, answer(name)
         except Exception as error:
-            message = RAISED, type(error).__name__
+            message = RAISED, type(error.__cause__ or error).__name__
         connection.send(message)
 
 

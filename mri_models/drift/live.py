@@ -22,6 +22,7 @@ from mri_models.drift.monitors import ENOUGH, GROUPS, LEVELS, MONITORS, Reading,
 from mri_models.drift.observe import Observation, Window, observe
 from mri_models.drift.profile import Profile, load_profile
 from mri_models.errors import WeightsError
+from mri_models.report import UNABLE
 from mri_models.types import Report, Scan
 
 KEPT = 500  # observations
@@ -71,7 +72,7 @@ class LiveMonitor:
 
     def remember(self, scan: Scan | None, report: Report) -> None:
         """`add` for what the page or the API analysed; whatever goes wrong here is not the visitor's business."""
-        if report.rejection and report.rejection.code == "no_file":
+        if report.rejection and report.rejection.code in ("no_file", *UNABLE):
             return
         try:
             self.add(observe(scan, report))

@@ -22,6 +22,7 @@ from mri_models.explain.checks import completeness
 from mri_models.explain.integrated import INTERNAL_BATCH, NAME, SMOOTHING, TOLERANCE
 from mri_models.explain.network import BASELINE_BLUR
 from mri_models.levels import Place, to_crop
+from mri_models.pace import step
 from mri_models.pixels import stretch
 from mri_models.types import Attribution, Disc, Scan, SpineGrading
 from mri_models.types.discs import GRADES
@@ -76,6 +77,7 @@ def expected_grade(grader: DiscGrader, crops: torch.Tensor, index: int) -> Score
     grades = torch.tensor(GRADES, dtype=torch.float32, device=crops.device)
 
     def score(batch: torch.Tensor) -> torch.Tensor:
+        step()
         views = zip((batch, batch.flip(3)), others, strict=True)
         logits = torch.stack([grader.network.beside(view, rest, level) for view, rest in views]).mean(0)
         return (logits[:, : len(GRADES)] / grader.rule.temperature).softmax(1) @ grades

@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from mri_models.classify import Classifier
 from mri_models.errors import WeightsError
+from mri_models.pace import step
 from mri_models.preprocess import undo_letterbox
 from mri_models.types import Attribution, Scan
 
@@ -22,6 +23,7 @@ Probe = Callable[[torch.Tensor], torch.Tensor]  # (B, 3, S, S) -> (B, C) pre-sof
 
 def logits(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:
     """(B, 3, S, S) → (B, C) pre-softmax scores in full precision: half would open the completeness gap."""
+    step()
     return classifier.network(batch.contiguous(memory_format=torch.channels_last))
 
 

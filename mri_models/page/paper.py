@@ -112,7 +112,7 @@ def report_call(reader: Reader) -> Callable[..., dict[str, Any]]:
                 leg_pain, bladder_or_bowel, knee_pain, knee_gives_way.
         """
         context = Context.told(age_band, sex, history, symptoms)
-        [seen] = reader.look([file])
+        seen = reader.look(file)
         return answer(reader.explain(seen, QUICK).report, context, language)
 
     return report

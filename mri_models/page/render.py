@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from mri_models.page.trust import adds_up, badge, is_checked
-from mri_models.report import DOUBTS, PARTS, PATTERNS, score
+from mri_models.report import DOUBTS, PARTS, PATTERNS, UNABLE, score
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
@@ -96,6 +96,8 @@ def headline(report: Report) -> str:
         return f"Resembles: {PATTERNS.get(report.diagnosis.label, report.diagnosis.label).removeprefix('a ')}"
     if report.rejection is None:
         return "Nothing to add"
+    if report.rejection.code in UNABLE:
+        return "Temporarily unable"
     return "Unable to determine" if report.rejection.code in DOUBTS else REFUSALS[report.rejection.stage]
 
 
@@ -153,7 +155,7 @@ def tone(report: Report) -> str:
     """passed, stopped or unsure."""
     if report.rejection is None:
         return "passed"
-    return "unsure" if report.rejection.code in DOUBTS else "stopped"
+    return "unsure" if report.rejection.code in (*DOUBTS, *UNABLE) else "stopped"
 
 
 def subject(report: Report) -> str:
@@ -167,6 +169,7 @@ def subject(report: Report) -> str:
 def _explanation_line(report: Report) -> str:
     if report.rejection:
         text = report.rejection.message.removeprefix("Unable to determine: ")
+        text = text.removeprefix("Temporarily unable to analyse this image: ")
         return escape(text[:1].upper() + text[1:])
     if report.diagnosis is None:
         return ""

@@ -1,4 +1,4 @@
-"""Around Gradio's own server: /healthz, security headers on every answer, and a log that knows no visitor."""
+"""Around Gradio's own server: /healthz, headers on every answer, a rate for each visitor, a log that knows none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mri_models.page.rate import RateLimit, chosen_rate
 
 # Gradio starts its page with inline scripts and builds handlers from text; the volume viewer runs WebAssembly in
 # workers made from blobs; everything else comes from this server. A Space is shown in a frame of the Hub.
@@ -41,8 +43,9 @@ _LOG = logging.getLogger("mri_models.access")
 
 
 def app_kwargs(*routes: Route) -> dict[str, Any]:
-    """What Gradio's `launch(app_kwargs=...)` takes: /healthz and `routes`, with headers and log around everything."""
-    return {"routes": [Route("/healthz", _healthz), *routes], "middleware": [Middleware(Guard)]}
+    """What Gradio's `launch(app_kwargs=...)` takes: /healthz and `routes`; headers, log and rate around everything."""
+    around = [Middleware(Guard), Middleware(RateLimit, rate=chosen_rate())]
+    return {"routes": [Route("/healthz", _healthz), *routes], "middleware": around}
 
 
 async def _healthz(_: Request) -> JSONResponse:

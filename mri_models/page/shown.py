@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 
-from mri_models.errors import FileRejected, InputError
+from mri_models.errors import FileRejected, InputError, ServiceError, StageFailed
 from mri_models.explain import on_grid, within
 from mri_models.intake import fingerprint
+from mri_models.page.traffic import BATCH_S, MAP_S, Traffic
 from mri_models.page.trust import is_checked
 from mri_models.pipeline import Pipeline, with_explanation
 from mri_models.types import Attribution, Report, Scan
 
 KEPT = 512  # px: twice a network's canvas
 File = str | Path | None
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +54,7 @@ class Reader:
     `lend` wraps what needs a GPU. Hugging Face lends one to a process of its own, so the pipeline goes there by closure
     and only files, `Shown` and words cross the border; a list of files is one loan.
     `remember` is told of every analysed image, in this process: the drift monitor lives here.
+    `traffic` says what waits for what. A stage that fails or takes too long gives a report that says so.
     """
 
     def __init__(
@@ -57,30 +62,50 @@ class Reader:
         pipeline: Pipeline,
         remember: Callable[[Scan | None, Report], None] = lambda scan, report: None,
         lend: Callable[[Callable], Callable] = lambda function: function,
+        traffic: Traffic | None = None,
     ):
-        def look(files: Sequence[File]) -> list[Shown]:
-            return [_look(pipeline, file) for file in files]
+        traffic = traffic or Traffic()
+
+        def look(file: File) -> Shown:
+            return _look(pipeline, file, traffic.verdict())
+
+        def look_at_all(files: Sequence[File]) -> list[Shown]:
+            pace = traffic.after_verdicts(BATCH_S)
+            return [_look(pipeline, file, pace.kept()) for file in files]
 
         def explain(seen: Shown, method: str) -> Shown:
-            return _explain(pipeline, seen, method) if seen.explainable else seen
+            if not seen.explainable:
+                return seen
+            with traffic.after_verdicts(MAP_S).kept():
+                return _explain(pipeline, seen, method)
 
-        lent: Callable[[Sequence[File]], list[Shown]] = lend(look)
+        def check(seen: Shown) -> Shown:
+            if not seen.maps:
+                return seen
+            with traffic.after_verdicts(MAP_S).kept():
+                return _check(pipeline, seen)
 
-        def look_and_remember(files: Sequence[File]) -> list[Shown]:
-            found = lent(files)
+        lent: Callable[[File], Shown] = lend(look)
+        lent_for_all: Callable[[Sequence[File]], list[Shown]] = lend(look_at_all)
+
+        def look_and_remember(file: File) -> Shown:
+            seen = lent(file)
+            remember(seen.scan, seen.report)
+            return seen
+
+        def look_at_all_and_remember(files: Sequence[File]) -> list[Shown]:
+            found = lent_for_all(files)
             for seen in found:
                 remember(seen.scan, seen.report)
             return found
 
-        def check(seen: Shown) -> Shown:
-            return _check(pipeline, seen) if seen.maps else seen
-
         self.look = look_and_remember
+        self.look_at_all = look_at_all_and_remember
         self.explain: Callable[[Shown, str], Shown] = lend(explain)
         self.check: Callable[[Shown], Shown] = lend(check)
 
 
-def _look(pipeline: Pipeline, file: File) -> Shown:
+def _look(pipeline: Pipeline, file: File, pace: AbstractContextManager[None]) -> Shown:
     if file is None:
         return Shown(pipeline.refuse(FileRejected("no_file", "No file was sent. Send one image."), "none"))
     path, start = Path(file), perf_counter()
@@ -88,7 +113,14 @@ def _look(pipeline: Pipeline, file: File) -> Shown:
         scan = pipeline.read(path)
     except InputError as error:
         return Shown(dataclasses.replace(pipeline.refuse(error, path.name), input_sha256=fingerprint(path)))
-    report = pipeline.verdict(scan, path.name, read_ms=(perf_counter() - start) * 1000)
+    read_ms = (perf_counter() - start) * 1000
+    try:
+        with pace:
+            report = pipeline.verdict(scan, path.name, read_ms=read_ms)
+    except ServiceError as error:
+        if isinstance(error, StageFailed):
+            _LOG.error("a stage failed", exc_info=error.__cause__)
+        report = pipeline.refuse(error, path.name)
     report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
     return Shown(report, scan, pipeline.methods(report))
 

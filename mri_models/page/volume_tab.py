@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mri_models.errors import ServiceError, StageFailed
 from mri_models.page import render, volume_plot, volume_render, volume_view
 from mri_models.page.gallery import gallery, load_examples
+from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler
 from mri_models.page.volume_desk import VolumeDesk, lay_out
 from mri_models.types import Scan, VolumeReport
 from mri_models.volumes.intake import read_volume
@@ -24,8 +27,8 @@ from mri_models.volumes.pipeline import Progress, VolumePipeline, name_of
 STYLE_SHEET = Path(__file__).with_name("volume.css")
 VIEWER = Path(__file__).with_name("static") / "niivue.umd.js"
 EXAMPLES = "volumes"  # folder below examples/
-ON_VOLUMES: dict[str, Any] = {"concurrency_id": "volumes", "concurrency_limit": 1}  # images pass between its slices
 PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
+_LOG = logging.getLogger(__name__)
 Steps = Generator[Progress | VolumeReport, None, None]
 
 
@@ -35,10 +38,28 @@ class VolumeReader:
     `lend` wraps what needs a GPU; Hugging Face lends one to a process of its own, where a generator may run.
     """
 
-    def __init__(self, pipeline: VolumePipeline, lend: Callable[[Callable], Callable] = lambda function: function):
+    def __init__(
+        self,
+        pipeline: VolumePipeline,
+        lend: Callable[[Callable], Callable] = lambda function: function,
+        traffic: Traffic | None = None,
+    ):
+        traffic = traffic or Traffic()
+
         def look(files: Sequence[str | Path]) -> Steps:
-            name = name_of(files) if files else "none"
-            yield (yield from pipeline.walk(files, name))
+            name, pace = name_of(files) if files else "none", traffic.after_verdicts(VOLUME_S)
+            walk = pipeline.walk(files, name)
+            try:
+                while True:
+                    with pace.kept():  # not around the yield: whoever takes the step may do so in another context
+                        step = next(walk)
+                    yield step
+            except StopIteration as end:
+                yield end.value
+            except ServiceError as error:
+                if isinstance(error, StageFailed):
+                    _LOG.error("a stage failed", exc_info=error.__cause__)
+                yield pipeline.refuse(error, name)
 
         self.look: Callable[[Sequence[str | Path]], Steps] = lend(look)
 
@@ -57,9 +78,11 @@ def volume_tab(reader: VolumeReader, examples: Path) -> None:
         for step in reader.look(files):
             yield _waiting(desk, step) if isinstance(step, Progress) else _answer(desk, step)
 
+    @handler
     def show_upload(files: list[str] | None) -> Iterator[dict[Any, Any]]:
         yield from show(files or ())
 
+    @handler
     def show_example(event: gr.EventData) -> Iterator[dict[Any, Any]]:
         yield from show([known[event.name].path])
 
