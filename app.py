@@ -16,7 +16,7 @@ from PIL import Image
 from mri_models.drift.live import LiveMonitor
 from mri_models.errors import WeightsError
 from mri_models.explain import METHODS, overlay
-from mri_models.page import explained, outlined, paper, render, server, unusual
+from mri_models.page import explained, memory, outlined, paper, render, server, unusual
 from mri_models.page.desk import Desk, lay_out, method_choices
 from mri_models.page.explore import STYLE_SHEET as EXPLORE_STYLE
 from mri_models.page.explore import Explorer, explore_tab
@@ -34,6 +34,7 @@ from mri_models.page.traffic import (
     Traffic,
     handler,
 )
+from mri_models.page.uploads import private_folder
 from mri_models.page.viewer import OPACITY, view
 from mri_models.page.volume_tab import STYLE_SHEET as VOLUME_STYLE
 from mri_models.page.volume_tab import VolumeReader, viewer_route, volume_call, volume_tab
@@ -219,15 +220,17 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
 def main() -> int:
     """Load the weights and serve until interrupted or terminated; 1 and a line of words when the weights can't be used.
 
-    Termination goes the way of Ctrl-C, on which Gradio deletes what visitors have uploaded.
+    Termination goes the way of Ctrl-C, so that no upload outlives the server.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    memory.share_heaps()
     try:
         pipeline = Pipeline.from_pretrained()
     except WeightsError as error:
         print(error.message, file=sys.stderr)
         return 1
-    launch(build_app(pipeline))
+    with private_folder():
+        launch(build_app(pipeline))
     return 0
 
 

@@ -242,7 +242,7 @@ def test_the_reader_keeps_small_maps_and_takes_them_up_again(tmp_path):
     explain = pipeline.explain
     pipeline.explain = lambda scan, report, method: asked.append(method) or explain(scan, report, method)
     reader = Reader(pipeline)
-    [seen] = reader.look([path])
+    seen = reader.look(path)
 
     seen = reader.explain(reader.explain(reader.explain(seen, "shap"), "grad_cam"), "shap")
 
@@ -256,7 +256,7 @@ def test_the_reader_checks_every_map_and_the_shown_one(tmp_path):
     path = tmp_path / "scan.png"
     path.write_bytes(scan_png("glioma"))
     reader = Reader(FakePipeline())
-    [seen] = reader.look([path])
+    seen = reader.look(path)
 
     seen = reader.check(reader.explain(reader.explain(seen, "occlusion"), "grad_cam"))
 

@@ -81,7 +81,7 @@ def test_without_a_scale_it_says_what_to_do(grader: DiscGrader, scan: Scan, spin
 @pytest.mark.weights
 def test_a_spine_is_explained_by_its_worst_disc_whatever_method_is_chosen(pipeline):
     reader = Reader(pipeline)
-    [seen] = reader.look([str(EXAMPLES / "08_simulated_spine.png")])
+    seen = reader.look(EXAMPLES / "08_simulated_spine.png")
     assert seen.methods == ("integrated_gradients",)
     seen = reader.check(reader.explain(seen, "shap"))
     found = seen.report.explanation

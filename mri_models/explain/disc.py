@@ -49,7 +49,7 @@ def explain_disc(grader: DiscGrader, scan: Scan, spine: SpineGrading, disc: Disc
         change = float(score(image) - score(baseline))
     for steps in STEPS:
         found = IntegratedGradients(score).attribute(
-            image, baseline, n_steps=steps, method="gausslegendre", internal_batch_size=INTERNAL_BATCH
+            image, baseline, n_steps=steps, method="gausslegendre", internal_batch_size=INTERNAL_BATCH[image.is_cuda]
         )
         gap = abs(float(found.sum()) - change) / max(abs(change), 1e-6)
         if gap <= TOLERANCE:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mri_models.page.rate import RateLimit, chosen_rate
+from mri_models.page.uploads import FullDisk
 
 # Gradio starts its page with inline scripts and builds handlers from text; the volume viewer runs WebAssembly in
 # workers made from blobs; everything else comes from this server. A Space is shown in a frame of the Hub.
@@ -44,7 +45,7 @@ _LOG = logging.getLogger("mri_models.access")
 
 def app_kwargs(*routes: Route) -> dict[str, Any]:
     """What Gradio's `launch(app_kwargs=...)` takes: /healthz and `routes`; headers, log and rate around everything."""
-    around = [Middleware(Guard), Middleware(RateLimit, rate=chosen_rate())]
+    around = [Middleware(Guard), Middleware(RateLimit, rate=chosen_rate()), Middleware(FullDisk)]
     return {"routes": [Route("/healthz", _healthz), *routes], "middleware": around}
 
 

@@ -12,7 +12,7 @@ from time import perf_counter
 from mri_models.errors import FileRejected, InputError, ServiceError, StageFailed
 from mri_models.explain import on_grid, within
 from mri_models.intake import fingerprint
-from mri_models.page.traffic import BATCH_S, MAP_S, Traffic
+from mri_models.page.traffic import BATCH_S, Traffic
 from mri_models.page.trust import is_checked
 from mri_models.pipeline import Pipeline, with_explanation
 from mri_models.types import Attribution, Report, Scan
@@ -76,13 +76,13 @@ class Reader:
         def explain(seen: Shown, method: str) -> Shown:
             if not seen.explainable:
                 return seen
-            with traffic.after_verdicts(MAP_S).kept():
+            with traffic.map():
                 return _explain(pipeline, seen, method)
 
         def check(seen: Shown) -> Shown:
             if not seen.maps:
                 return seen
-            with traffic.after_verdicts(MAP_S).kept():
+            with traffic.map():
                 return _check(pipeline, seen)
 
         lent: Callable[[File], Shown] = lend(look)

@@ -18,6 +18,7 @@ import gradio as gr
 
 from mri_models.errors import MriError
 from mri_models.pace import Pace
+from mri_models.page import memory
 
 
 def _lane(name: str, jobs: int = 1) -> dict[str, Any]:
@@ -50,8 +51,17 @@ class Traffic:
         with self._counted(), self._turn, Pace(VERDICT_S).kept():
             yield
 
+    @contextmanager
+    def map(self) -> Iterator[None]:
+        """Around one map or its checks; the hundreds of megabytes that they take are given back."""
+        try:
+            with self.after_verdicts(MAP_S).kept():
+                yield
+        finally:
+            memory.give_back()
+
     def after_verdicts(self, limit_s: float) -> Pace:
-        """The pace of everything else."""
+        """The pace of what is not urgent."""
         return Pace(limit_s, self._make_way)
 
     @contextmanager

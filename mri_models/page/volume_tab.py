@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mri_models.errors import ServiceError, StageFailed
-from mri_models.page import render, volume_plot, volume_render, volume_view
+from mri_models.page import memory, render, volume_plot, volume_render, volume_view
 from mri_models.page.gallery import gallery, load_examples
 from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler
 from mri_models.page.volume_desk import VolumeDesk, lay_out
@@ -60,6 +60,8 @@ class VolumeReader:
                 if isinstance(error, StageFailed):
                     _LOG.error("a stage failed", exc_info=error.__cause__)
                 yield pipeline.refuse(error, name)
+            finally:
+                memory.give_back()
 
         self.look: Callable[[Sequence[str | Path]], Steps] = lend(look)
 
