@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     benchmark = commands.add_parser("benchmark", help="median time of a verdict and of an explanation")
     benchmark.add_argument("--rounds", type=int, default=15)
     benchmark.add_argument("--visitors", action="store_true", help="also start app.py and send 1, 4, 10, 30 visitors")
+    benchmark.add_argument(
+        "--soak", type=float, metavar="MINUTES", help="instead: 10, 30 and 100 visitors, so long each"
+    )
     benchmark.add_argument("--write", action="store_true", help="keep it in weights/benchmark.json and the README")
     _add_weights(benchmark)
     benchmark.set_defaults(run=_benchmark)
@@ -243,7 +246,12 @@ def _benchmark(options: argparse.Namespace) -> int:
     from mri_models.evaluation.benchmark import benchmark, write
     from mri_models.pipeline import Pipeline
 
-    result = benchmark(Pipeline.from_pretrained(options.weights), options.rounds)
+    if options.soak:
+        from mri_models.evaluation.soak import soak
+
+        result = {"soak": soak(options.soak)}
+    else:
+        result = benchmark(Pipeline.from_pretrained(options.weights), options.rounds)
     if options.visitors:
         from mri_models.evaluation.visitors import visit
 

@@ -17,6 +17,7 @@ import torch
 from captum.attr import IntegratedGradients
 from PIL import Image
 
+from mri_models.evaluation import soak
 from mri_models.evaluation.tables import table as markdown_table
 from mri_models.evaluation.tables import update_readme
 from mri_models.explain import QUICK
@@ -43,6 +44,8 @@ def render(result: Mapping[str, Any]) -> str:
     parts = [_medians(result), f"Medians of {result['rounds']} rounds on one 2D image; {result['machine']}."]
     if visitors := result.get("visitors"):
         parts += [_visitors(visitors), _server(visitors)]
+    if crowds := result.get("soak"):
+        parts.append(soak.render(crowds))
     return "\n\n".join(parts)
 
 
