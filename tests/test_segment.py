@@ -17,6 +17,7 @@ from mri_models.errors import DataError, RecipeError
 from mri_models.localize import Segmenter
 from mri_models.preprocess import InputSpec
 from mri_models.training import segment
+from mri_models.training.commands import trade
 from mri_models.training.outlines import (
     SUBJECTS,
     Outlined,
@@ -27,7 +28,6 @@ from mri_models.training.outlines import (
 )
 from mri_models.training.recipe import FOLDER
 from mri_models.training.segment import (
-    is_segmentation,
     load_network,
     load_segment_recipe,
     overlap,
@@ -66,7 +66,9 @@ def tumours(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.toml") if is_segmentation(p.stem)))
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in FOLDER.glob("*.toml") if trade(p.stem).load is load_segment_recipe)
+)
 def test_every_recipe_loads(name):
     recipe = load_segment_recipe(name)
     assert recipe.name.startswith(f"segmentation/{recipe.subject}")

@@ -56,11 +56,6 @@ class AnomalyRecipe:
         return {"size": self.size, "channels": self.channels, "latent": self.latent}
 
 
-def is_autoencoder(name_or_path: str) -> bool:
-    """Whether a recipe is one of these; every other one trains a classifier."""
-    return read_values(name_or_path)[1].get("kind") == KIND
-
-
 def load_anomaly_recipe(name_or_path: str, changes: Iterable[str] = ()) -> AnomalyRecipe:
     """Read recipes/NAME.toml or a path, then apply "key=value" changes."""
     return strict(AnomalyRecipe, *read_values(name_or_path, changes))

@@ -63,11 +63,6 @@ class DiscRecipe:
     seed: int = 0
 
 
-def is_discs(name_or_path: str) -> bool:
-    """Whether a recipe is one of these."""
-    return read_values(name_or_path)[1].get("kind") == KIND
-
-
 def load_disc_recipe(name_or_path: str, changes: Iterable[str] = ()) -> DiscRecipe:
     """Read recipes/NAME.toml or a path, then apply "key=value" changes."""
     path, values = read_values(name_or_path, changes)

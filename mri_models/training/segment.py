@@ -60,11 +60,6 @@ class SegmentRecipe:
     seed: int = 0
 
 
-def is_segmentation(name_or_path: str) -> bool:
-    """Whether a recipe is one of these."""
-    return read_values(name_or_path)[1].get("kind") == KIND
-
-
 def load_segment_recipe(name_or_path: str, changes: Iterable[str] = ()) -> SegmentRecipe:
     """Read recipes/NAME.toml or a path, then apply "key=value" changes."""
     path, values = read_values(name_or_path, changes)

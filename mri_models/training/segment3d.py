@@ -61,11 +61,6 @@ class Segment3dRecipe:
         return {key: getattr(self, key) for key in ("labels", "fold", "kernels", "strides", "widths")}
 
 
-def is_segmentation3d(name_or_path: str) -> bool:
-    """Whether a recipe is one of these."""
-    return read_values(name_or_path)[1].get("kind") == KIND
-
-
 def load_segment3d_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Segment3dRecipe:
     """Read recipes/NAME.toml or a path, then apply "key=value" changes.
 

@@ -1,0 +1,96 @@
+"""`python -m mri_models train | export | scale`: recipes become models; what each `kind` of recipe asks for is here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """How recipes of one kind are read, trained and exported.
+
+    weights: whether its training starts from what WEIGHTS holds already.
+    """
+
+    load: Callable[..., Any]
+    train: Callable[..., object]
+    export: Callable[..., Path]
+    weights: bool = False
+
+
+def add(commands: Any, corpus: Path) -> None:
+    """Hang the three below the package's commands (`argparse`'s subparsers)."""
+    train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
+    train.add_argument("recipe")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
+    train.add_argument("--no-resume", action="store_true", help="start over even if a checkpoint is there")
+    train.add_argument("--no-export", action="store_true", help="leave weights/ alone")
+    train.set_defaults(run=_train)
+
+    export = commands.add_parser("export", help="calibrate a finished run and write its folder below weights/")
+    export.add_argument("recipe")
+    export.set_defaults(run=_export, set=[])
+    for command in (train, export):
+        command.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
+        command.add_argument("--weights", type=Path, default=Path("weights"), help="where the model folder is written")
+
+    scale = commands.add_parser("scale", help="give exported models the colour scale of methods that they lack")
+    scale.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
+    scale.add_argument("--weights", type=Path, default=Path("weights"), help="whose config.json files are completed")
+    scale.set_defaults(run=_scale)
+
+
+def trade(name_or_path: str) -> Trade:
+    """What the kind of this recipe asks for; without a kind it trains a classifier."""
+    from mri_models.training import (
+        anomaly,
+        anomaly_export,
+        discs,
+        discs_export,
+        export,
+        fit,
+        recipe,
+        segment,
+        segment3d,
+        segment3d_export,
+        segment_export,
+    )
+
+    trades = {
+        anomaly.KIND: Trade(anomaly.load_anomaly_recipe, anomaly.train, anomaly_export.export),
+        discs.KIND: Trade(discs.load_disc_recipe, discs.train, discs_export.export, weights=True),
+        segment.KIND: Trade(segment.load_segment_recipe, segment.train, segment_export.export, weights=True),
+        segment3d.KIND: Trade(segment3d.load_segment3d_recipe, segment3d.train, segment3d_export.export),
+    }
+    kind = recipe.read_values(name_or_path)[1].get("kind")
+    return trades.get(kind) or Trade(recipe.load_recipe, fit.train, export.export)
+
+
+def _train(options: argparse.Namespace) -> int:
+    found = trade(options.recipe)
+    recipe = found.load(options.recipe, options.set)
+    folders = [options.data, options.runs, *([options.weights] if found.weights else [])]
+    if not getattr(recipe, "run", None):  # else the run that it names holds its network already
+        found.train(recipe, *folders, resume=not options.no_resume)
+    return 0 if options.no_export or not getattr(recipe, "exported", True) else _export(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    found = trade(options.recipe)
+    folder = found.export(found.load(options.recipe, options.set), options.data, options.runs, options.weights)
+    print(f"wrote {folder}")
+    return 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    from mri_models.training.scale import complete_scales
+
+    for model, added in complete_scales(options.weights, options.data):
+        print(model, json.dumps(added))
+    return 0
