@@ -17,17 +17,19 @@ import torch
 from captum.attr import IntegratedGradients
 from PIL import Image
 
-from mri_models.evaluation import soak
+from mri_models.evaluation import series, soak
 from mri_models.evaluation.tables import table as markdown_table
 from mri_models.evaluation.tables import update_readme
 from mri_models.explain import QUICK
-from mri_models.pipeline import DIAGNOSIS, Pipeline
+from mri_models.pipeline import DIAGNOSIS, GATE, Pipeline
 from mri_models.preprocess import to_tensor
 from mri_models.types import Report, Scan
 
 RESULT = Path("weights/benchmark.json")
 README = Path("README.md")
 EXAMPLE = Path("examples/01_brain_t1_axial.png")  # goes all the way: three stages, anomaly, explanation
+BATCH = 8
+BATCHED = f"trunk, an image of {BATCH} in a batch"
 PLAIN_STEPS = 50  # captum's default for Integrated Gradients
 
 
@@ -44,6 +46,8 @@ def render(result: Mapping[str, Any]) -> str:
     parts = [_medians(result), f"Medians of {result['rounds']} rounds on one 2D image; {result['machine']}."]
     if visitors := result.get("visitors"):
         parts += [_visitors(visitors), _server(visitors)]
+    if volume := result.get("series"):
+        parts.append(series.render(volume))
     if crowds := result.get("soak"):
         parts.append(soak.render(crowds))
     return "\n\n".join(parts)
@@ -97,17 +101,36 @@ def benchmark(pipeline: Pipeline, rounds: int = 15, example: Path = EXAMPLE) -> 
             for method in pipeline.methods(report)[1:]
         },
         f"checks of {QUICK}": lambda: pipeline.check(scan, report, quick),
+        **_passes(pipeline, scan),
         f"captum, plain Integrated Gradients, {PLAIN_STEPS} steps": _plain_gradients(pipeline, scan, report),
         "transformers pipeline, ViT-Base": _vision_transformer(data),
     }
     timings = {name: [_milliseconds(step) for _ in range(rounds + 1)][1:] for name, step in steps.items()}  # 1 warm-up
     medians = {name: round(median(values), 1) for name, values in timings.items()}
+    medians[BATCHED] = round(medians[BATCHED] / BATCH, 1)
     stages = [pipeline.verdict(scan).timing_ms for _ in range(rounds)]
     medians = {"read": medians.pop("read")} | {s: round(median(t[s] for t in stages), 1) for s in stages[0]} | medians
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {pipeline.device}",
         "rounds": rounds,
         "median_ms": medians,
+    }
+
+
+def _passes(pipeline: Pipeline, scan: Scan) -> dict[str, Callable[[], object]]:
+    """One pass of the shared trunk (an image and its mirror image), and two ways that might have been quicker."""
+    model = pipeline.models[GATE]
+    image = to_tensor(scan, model.spec)
+    several = image.expand(BATCH, -1, -1, -1)
+
+    def half() -> object:
+        with torch.autocast(model.device.type, torch.bfloat16):
+            return model.features(image)
+
+    return {
+        "trunk, one image": lambda: model.features(image),
+        BATCHED: lambda: model.features(several),
+        "trunk, one image in bfloat16": half,
     }
 
 

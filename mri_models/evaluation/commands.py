@@ -20,7 +20,9 @@ def add(commands: Any, corpus: Path) -> None:
 
     benchmark = commands.add_parser("benchmark", help="median time of a verdict and of an explanation")
     benchmark.add_argument("--rounds", type=int, default=15)
-    benchmark.add_argument("--visitors", action="store_true", help="also start app.py and send 1, 4, 10, 30 visitors")
+    benchmark.add_argument(
+        "--visitors", action="store_true", help="also start app.py, send 1, 4, 10, 30 visitors and a series"
+    )
     benchmark.add_argument("--soak", type=float, metavar="MINUTES", help="instead: 10, 30, 100 visitors, so long each")
     benchmark.add_argument("--write", action="store_true", help="keep it in weights/benchmark.json and the README")
     benchmark.set_defaults(run=_benchmark)
@@ -48,9 +50,10 @@ def _benchmark(options: argparse.Namespace) -> int:
     else:
         result = benchmark(Pipeline.from_pretrained(options.weights), options.rounds)
     if options.visitors:
+        from mri_models.evaluation.series import time_series
         from mri_models.evaluation.visitors import visit
 
-        result["visitors"] = visit()
+        result |= {"visitors": visit(), "series": time_series()}
     print(json.dumps(result, indent=1))
     if options.write:
         write(result)
