@@ -51,8 +51,8 @@ def render(result: dict[str, Any]) -> str:
     slices, rows, columns = result["shape"]
     return (
         f"A DICOM series of {columns} × {rows} × {slices} ({result['megabytes']} MB as ZIP, "
-        f"{result['slices_looked_at']} slices looked at) through `/analyze_volume`: {result['seconds']:.1f} s from sending "
-        f"to the report, the app's memory at most {result['memory_most_mb']} MB."
+        f"{result['slices_looked_at']} slices looked at) through `/analyze_volume`: {result['seconds']:.1f} s from "
+        f"sending to the report, the app's memory at most {result['memory_most_mb']} MB."
     )
 
 
