@@ -14,8 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-RATE = "240/minute"  # an image takes two requests from a program, about eight from the page: 120 or 30 images a minute
-_COUNTED = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/run/", "/gradio_api/api/")
+RATE = "180/minute"  # an image takes an upload and a job from a program, about nine jobs from the page: 20 a minute
+_UPLOADS = (
+    "/gradio_api/upload"  # counted apart: a visitor of the page comes to the limit at a job, which can explain it
+)
+_JOBS = ("/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/run/", "/gradio_api/api/")
 _Address = IPv4Address | IPv6Address
 
 
@@ -29,7 +32,7 @@ def chosen_rate() -> RateLimitItem:
 
 
 class RateLimit:
-    """ASGI middleware: requests that cost something, POSTs to `_COUNTED`, are answered 429 above the rate."""
+    """ASGI middleware: above the rate, uploads and jobs are answered 429; each of the two has a count of its own."""
 
     def __init__(self, app: ASGIApp, rate: RateLimitItem):
         self._app = app
@@ -37,14 +40,14 @@ class RateLimit:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith(_COUNTED):
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith((_UPLOADS, *_JOBS)):
             await self._app(scope, receive, send)
             return
-        key = visitor(Request(scope))
-        if key is None or await self._limiter.hit(self._rate, key):
+        who, what = visitor(Request(scope)), "upload" if scope["path"].startswith(_UPLOADS) else "job"
+        if who is None or await self._limiter.hit(self._rate, who, what):
             await self._app(scope, receive, send)
             return
-        until, _ = await self._limiter.get_window_stats(self._rate, key)
+        until, _ = await self._limiter.get_window_stats(self._rate, who, what)
         wait = max(1, math.ceil(until - time()))
         text = f"Too many requests from your address: at most {self._rate.amount} in a {self._rate.GRANULARITY.name}."
         answer = JSONResponse({"detail": f"{text} Wait {wait} s, then try again."}, 429, {"Retry-After": str(wait)})
