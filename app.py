@@ -206,7 +206,7 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
 
         Args:
             file: PNG, JPEG or single-frame DICOM, up to 5 MB.
-            method: integrated_gradients, grad_cam, layer_cam, shap or occlusion.
+            method: integrated_gradients, grad_cam, layer_cam, consensus, shap or occlusion.
             opacity: strength of the colours, 0 to 1.
         """
         seen = reader.look(file)

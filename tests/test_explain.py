@@ -125,6 +125,16 @@ def test_every_method_gives_a_map_on_the_scan(classifier, scan, method):
     assert [check.name for check in found.checks] == (["completeness"] if found.completeness_gap is not None else [])
 
 
+def test_the_consensus_is_only_where_every_method_sees_evidence(classifier, scan):
+    found = attribute(classifier, scan, "glioma", "consensus").values
+    coarse = [attribute(classifier, scan, "glioma", method).values for method in ("grad_cam", "layer_cam")]
+
+    assert 0 <= found.min() < found.max() <= 1
+    for values in coarse:
+        assert found[values <= 0].max(initial=0) == 0
+        assert (found <= values / values.max() + 1e-6).all()
+
+
 def test_regions_account_for_the_whole_score(classifier, scan):
     assert attribute(classifier, scan, "glioma", "shap").completeness_gap < 0.2  # the evaluations may be in bfloat16
 
@@ -249,7 +259,7 @@ def test_the_reader_keeps_small_maps_and_takes_them_up_again(tmp_path):
     assert asked == ["shap", "grad_cam"]
     assert [found.values.shape for found in seen.maps] == [(512, 512)] * 2
     assert (seen.report.explanation.method, seen.report.explanation.values.shape) == ("shap", (700, 700))
-    assert seen.missing == ("integrated_gradients", "layer_cam", "occlusion")
+    assert seen.missing == ("integrated_gradients", "layer_cam", "consensus", "occlusion")
 
 
 def test_the_reader_checks_every_map_and_the_shown_one(tmp_path):

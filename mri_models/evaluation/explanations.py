@@ -73,12 +73,13 @@ def measure_explanations(
     known = _known(kept, classifier.digest)
     rows = []
     for place, sample in enumerate(tqdm(chosen, desc=NAME, leave=False)):
-        key = sample.path.name
-        if key not in known:
-            known[key] = measure_image(classifier, sample, randomise=place % RANDOMISED_EVERY == 0)
+        row = known.setdefault(sample.path.name, {})
+        if missing := [method for method in METHODS if method not in row]:
+            row |= measure_image(classifier, sample, missing, randomise=place % RANDOMISED_EVERY == 0)
             with kept.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"model": classifier.digest, "image": key, "methods": known[key]}) + "\n")
-        rows.append(known[key])
+                entry = {"model": classifier.digest, "image": sample.path.name, "methods": row}
+                stream.write(json.dumps(entry) + "\n")
+        rows.append(row)
     methods = {method: summarise([row[method] for row in rows]) for method in (*METHODS, RANDOM)}
     return {
         "split": split,
@@ -103,14 +104,16 @@ def one_slice_each(samples: Sequence[Sample]) -> list[Sample]:
     return [sorted(slices, key=size)[len(slices) // 2] for _, slices in sorted(by_patient.items())]
 
 
-def measure_image(classifier: Classifier, sample: Sample, *, randomise: bool) -> dict[str, Row]:
-    """Every method's measurements on one image, for the class that serving would name.
+def measure_image(
+    classifier: Classifier, sample: Sample, methods: Sequence[str] = METHODS, *, randomise: bool
+) -> dict[str, Row]:
+    """The methods' measurements on one image, and those of random orders, for the class that serving would name.
 
     Where that is not the reader's class, nothing says that its evidence should lie inside the outline.
     """
     scan = read_scan(sample.path)
     outline, target = _outline(sample, scan.shape), classifier(scan).label
-    maps = {method: attribute(classifier, scan, target, method) for method in METHODS}
+    maps = {method: attribute(classifier, scan, target, method) for method in methods}
     orders = [order_of(found, scan) for found in maps.values()]
     curves = measure_curves(classifier, scan, target, [*orders, *random_orders(scan, RANDOM_ORDERS)], insertion=True)
     deletion, insertion = area(curves.deletion), area(curves.insertion)
@@ -211,7 +214,7 @@ def _chance(scan: Scan, near: np.ndarray) -> float:
 
 
 def _known(kept: Path, model: str) -> dict[str, dict[str, Row]]:
-    """What an earlier run measured with the same weights: image → method → row."""
+    """What earlier runs measured with the same weights: image → method → row."""
     if not kept.is_file():
         return {}
     lines = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]

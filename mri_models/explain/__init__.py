@@ -12,6 +12,7 @@ from time import perf_counter
 from mri_models.classify import Classifier
 from mri_models.explain.cam import grad_cam, layer_cam
 from mri_models.explain.checks import checked, completeness
+from mri_models.explain.consensus import consensus
 from mri_models.explain.disc import explain_disc
 from mri_models.explain.draw import COOL, HEAT, WARM, heat, on_grid, overlay, picture, shrunk, within
 from mri_models.explain.integrated import integrated_gradients
@@ -23,6 +24,7 @@ _EXPLAINERS: dict[str, Callable[[Classifier, Scan, str], Attribution]] = {
     "integrated_gradients": integrated_gradients,
     "grad_cam": grad_cam,
     "layer_cam": layer_cam,
+    "consensus": consensus,
     "shap": shap,
     "occlusion": occlusion,
 }

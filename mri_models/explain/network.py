@@ -59,10 +59,14 @@ def veil(image: torch.Tensor) -> torch.Tensor:
 def on_scan(
     canvas: np.ndarray, classifier: Classifier, scan: Scan, method: str, target: str, **details: object
 ) -> Attribution:
-    """(S, S) map on the network's canvas → Attribution on the scan's grid, with the method's fixed colour scale.
+    """(S, S) map on the network's canvas → Attribution on the scan's grid, with the method's fixed colour scale."""
+    values = undo_letterbox(canvas.astype(np.float32), scan.shape).copy()
+    failed = classifier.calibration.failed_of(method)
+    return Attribution(values, method, target, scale_of(classifier, method), failed_study=failed, **details)
 
-    Raises WeightsError when the weights were exported without a scale for this method.
-    """
+
+def scale_of(classifier: Classifier, method: str) -> float:
+    """The |value| drawn at full colour; raises WeightsError when the weights were exported without it."""
     scale = classifier.calibration.attribution_scale.get(method)
     if scale is None:
         raise WeightsError(
@@ -70,5 +74,4 @@ def on_scan(
             f"These weights hold no colour scale for {method!r}: run `python -m mri_models scale`, or choose "
             f"one of {', '.join(classifier.calibration.attribution_scale)}.",
         )
-    values = undo_letterbox(canvas.astype(np.float32), scan.shape).copy()
-    return Attribution(values, method, target, scale, failed_study=classifier.calibration.failed_of(method), **details)
+    return scale

@@ -17,7 +17,8 @@ SIDE = 640  # px: more is not seen here
 MAPS = {
     "integrated_gradients": "Integrated Gradients",
     "grad_cam": "Grad-CAM",
-    "layer_cam": "Layer-CAM",
+    "layer_cam": "LayerCAM",
+    "consensus": "Consensus of three maps",
     "shap": "SHAP",
     "occlusion": "Occlusion",
     "anomaly": "Difference from a normal brain",

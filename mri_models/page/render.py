@@ -30,6 +30,7 @@ METHOD_NAMES = {
     "integrated_gradients": "Integrated Gradients",
     "grad_cam": "Grad-CAM",
     "layer_cam": "LayerCAM",
+    "consensus": "Consensus",
     "shap": "SHAP",
     "occlusion": "Occlusion",
 }

@@ -10,6 +10,7 @@ from mri_models.types import Attribution, Check
 ADDS_UP = {  # of methods without a completeness gap
     "grad_cam": "Grad-CAM shows coarse regions and only evidence for the class; it has no check of completeness.",
     "layer_cam": "LayerCAM shows only evidence for the class; it has no check of completeness.",
+    "consensus": "A product of maps shows where they agree; it does not add up to the score.",
     "occlusion": "Occlusion shows what the score loses without a region; overlapping windows do not add up to it.",
 }
 STUDY = {
