@@ -160,7 +160,9 @@ def test_the_space_is_code_examples_readme_and_nothing_else():
         "mri_models",
         "examples",
         ".readme",
+        ".lock",
     }
+    assert [path for path in paths if path.startswith(".lock")] == [".lock/licences.md", ".lock/serving.txt"]
     assert not [
         path for path in paths if re.search(r"__pycache__|runs/|\.git|weights/|tests/|\.safetensors|\.pt$", path)
     ]
@@ -473,7 +475,7 @@ def command(server: HubServer, tmp_path: Path):
     """The command line in a process of its own, in a copy of the checkout without .git: an unpacked archive."""
     copy = tmp_path / "copy"
     skipped = shutil.ignore_patterns("__pycache__")
-    for name in ("mri_models", "examples", ".readme"):
+    for name in ("mri_models", "examples", ".readme", ".lock"):
         shutil.copytree(ROOT / name, copy / name, ignore=skipped)
     for name in ("app.py", "README.md", "requirements.txt"):
         shutil.copy(ROOT / name, copy / name)

@@ -15,9 +15,10 @@ from mri_models.publish.examples import Chosen, example_files
 from mri_models.publish.plan import Plan, Upload, allowed_files
 
 LIMIT = 50_000_000  # bytes: code and small pictures; weights have a repository of their own
-CHECKED = ("app.py", "mri_models", "examples", ".readme", "README.md", "requirements.txt")  # what a Space is made of
+CHECKED = ("app.py", "mri_models", "examples", ".readme", ".lock", "README.md", "requirements.txt")  # a Space's parts
 _CODE = ("*.py", "*.toml", "*.css", "*.js", "*.svg", "*.html", "*.md", "*.json", "requirements.txt", "LICENSE*")
-_OWNED = ("app.py", "README.md", "requirements.txt", "mri_models/*", "examples/*", ".readme/*")
+_OWNED = ("app.py", "README.md", "requirements.txt", "mri_models/*", "examples/*", ".readme/*", ".lock/*")
+_BESIDE = (".readme/*.png", ".lock/*")  # of these, what the README shows or links to
 _COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 _REQUIRED = ("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "license")
 _REQUIRED += ("short_description", "tags", "suggested_hardware")
@@ -34,8 +35,9 @@ def space_plan(root: Path, repo: str, weights: str, chosen: Sequence[Chosen] = (
     requirements = pinned((root / "requirements.txt").read_text("utf-8"))
     readme = space_readme((root / "README.md").read_text("utf-8"), weights)
     package = allowed_files(root / "mri_models", _CODE)
-    pictures = [path for path in sorted((root / ".readme").glob("*.png")) if f".readme/{path.name}" in readme]
-    files = [Upload(path.relative_to(root).as_posix(), path) for path in (root / "app.py", *package, *pictures)]
+    beside = [path.relative_to(root).as_posix() for pattern in _BESIDE for path in sorted(root.glob(pattern))]
+    linked = [root / path for path in beside if f"]({path})" in readme]
+    files = [Upload(path.relative_to(root).as_posix(), path) for path in (root / "app.py", *package, *linked)]
     files += example_files(root / "examples", chosen)
     files += [Upload("README.md", readme.encode()), Upload("requirements.txt", requirements.encode())]
     return Plan(repo, "space", tuple(sorted(files, key=lambda upload: upload.path)), _OWNED, LIMIT)
