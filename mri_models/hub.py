@@ -1,9 +1,9 @@
 """A local folder or a pinned Hub revision -> verified files.
 
-Two independent statements guard the weights. The folder's own config.json carries the SHA-256 of model.safetensors
-(`verify`), which catches truncated and damaged files, also offline. Since a config can be altered together with the
-weights, `resolve` also compares each large file of a Hub revision with the SHA-256 that the Hub itself states for it,
-whenever the Hub answers; offline, the cached files have only their config's word.
+Two independent statements guard the weights. The folder's own config.json carries the SHA-256 of model.safetensors and
+of the tensors beside it (`verify`), which catches truncated and damaged files, also offline. Since a config can be
+altered together with the weights, `resolve` also compares each large file of a Hub revision with the SHA-256 that the
+Hub itself states for it, whenever the Hub answers; offline, the cached files have only their config's word.
 """
 
 from __future__ import annotations
@@ -57,22 +57,32 @@ def resolve(source: str | os.PathLike[str] | None = None) -> Path:
 
 
 def verify(folder: Path) -> str:
-    """The SHA-256 of the folder's weights, once it equals what its config states under "mri" -> "sha256"."""
+    """The SHA-256 of the folder's weights, once it equals what its config states under "mri" -> "sha256".
+
+    So must every file under "mri" -> "beside": familiarity statistics and the like decide what is accepted.
+    """
     again = "Restore the folder from where it came, or export the model again."
     try:
-        stated = json.loads((folder / CONFIG).read_text("utf-8"))["mri"]["sha256"]
-        actual = _sha256(folder / WEIGHTS)
+        mri = json.loads((folder / CONFIG).read_text("utf-8"))["mri"]
+        stated = {WEIGHTS: mri["sha256"], **mri.get("beside", {})}
+        actual = {name: _sha256(folder / name) for name in stated}
     except FileNotFoundError as error:
         raise WeightsError("missing_file", f"{folder} has no {Path(error.filename).name}. {again}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             "bad_config", f"{folder / CONFIG} is not JSON that states mri.sha256, the hash of {WEIGHTS}. {again}"
         ) from error
-    if actual != stated:
-        raise WeightsError(
-            "hash_mismatch", f"{folder / WEIGHTS} has SHA-256 {actual}, its config states {stated}. {again}"
-        )
-    return actual
+    for name, digest in actual.items():
+        if digest != stated[name]:
+            raise WeightsError(
+                "hash_mismatch", f"{folder / name} has SHA-256 {digest}, its config states {stated[name]}. {again}"
+            )
+    return actual[WEIGHTS]
+
+
+def beside(folder: Path) -> dict[str, str]:
+    """{name: SHA-256} of the tensors beside the weights, for whoever writes the config."""
+    return {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors")) if path.name != WEIGHTS}
 
 
 def model_folders(root: Path) -> dict[str, Path]:

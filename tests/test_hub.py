@@ -195,6 +195,22 @@ def test_verify_refuses_changed_weights(tmp_path: Path) -> None:
     assert caught.value.code == "hash_mismatch"
 
 
+def test_verify_refuses_changed_or_missing_tensors_beside_the_weights(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "gate")
+    (folder / "ood.safetensors").write_bytes(b"statistics")
+    config = json.loads((folder / "config.json").read_text())
+    config["mri"]["beside"] = hub.beside(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert hub.verify(folder) == sha256(b"weights")
+    (folder / "ood.safetensors").write_bytes(b"Statistics")
+    with pytest.raises(WeightsError, match=r"ood\.safetensors has SHA-256") as caught:
+        hub.verify(folder)
+    assert caught.value.code == "hash_mismatch"
+    (folder / "ood.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"gate has no ood\.safetensors"):
+        hub.verify(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_verify_names_the_missing_file(tmp_path: Path, name: str) -> None:
     folder = write_model(tmp_path / "gate")
@@ -204,7 +220,9 @@ def test_verify_names_the_missing_file(tmp_path: Path, name: str) -> None:
     assert caught.value.code == "missing_file"
 
 
-@pytest.mark.parametrize("config", ["", "[]", "{}", '{"mri": null}', '{"mri": {}}'])
+@pytest.mark.parametrize(
+    "config", ["", "[]", "{}", '{"mri": null}', '{"mri": {}}', '{"mri": {"sha256": 0, "beside": 1}}']
+)
 def test_verify_refuses_config_without_hash(tmp_path: Path, config: str) -> None:
     folder = write_model(tmp_path / "gate")
     (folder / "config.json").write_text(config)

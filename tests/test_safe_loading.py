@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from safetensors import safe_open
 
-from mri_models.hub import CONFIG, WEIGHTS, model_folders
+from mri_models.hub import CONFIG, WEIGHTS, beside, model_folders
 
 SOURCES = [ROOT / "app.py", *sorted((ROOT / "mri_models").rglob("*.py"))]
 # pck.py reads a published data set through an Unpickler that admits numpy arrays and builds them itself.
@@ -149,4 +149,6 @@ def test_a_model_folder_is_config_weights_and_card(folder: Path):
     names = {path.name for path in folder.iterdir()}
     assert {CONFIG, WEIGHTS, "README.md"} <= names
     assert {name for name in names if not name.endswith(".safetensors")} == {CONFIG, "README.md"}
-    assert "auto_map" not in json.loads((folder / CONFIG).read_text("utf-8"))  # transformers' way to ask for code
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    assert "auto_map" not in config  # transformers' way to ask for code
+    assert config["mri"].get("beside", {}) == beside(folder)

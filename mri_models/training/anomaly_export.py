@@ -17,7 +17,7 @@ from mri_models.anomaly import CONFIG_VERSION, MEMORY, NAME, Observer
 from mri_models.autoencoder import Autoencoder
 from mri_models.classify import Classifier
 from mri_models.errors import RecipeError
-from mri_models.hub import CONFIG, WEIGHTS
+from mri_models.hub import CONFIG, WEIGHTS, beside
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, head_of
 from mri_models.training.anomaly import AnomalyRecipe, finished, load_autoencoder, read_curve
 from mri_models.training.anomaly_card import write_card
@@ -171,6 +171,7 @@ def write_folder(folder: Path, best: Fit, others: Sequence[Fit], kept: dict[str,
     arrays = {"outline.weight": weight.astype(np.float16), "outline.bias": np.array(bias, np.float32)}
     save_arrays(best.memory.to_arrays() | arrays | {"normals": kept["normals"]}, folder / MEMORY)
     mri["sha256"] = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    mri["beside"] = beside(folder)
     config = shape_of(best.autoencoder) | {"mri": mri}
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 

@@ -22,6 +22,7 @@ from mri_models.classify import CONFIG_VERSION, FLOOR, Calibration, Classifier
 from mri_models.evaluation.calibration import accept_threshold, fit_mahalanobis, fit_temperature
 from mri_models.evaluation.collect import Outputs, collect, labelled, thin
 from mri_models.explain import METHODS
+from mri_models.hub import beside
 from mri_models.ood import MahalanobisScore
 from mri_models.preprocess import InputSpec
 from mri_models.training.augment import augment
@@ -46,17 +47,18 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
     config = write_weights(network, recipe, folder)
     classifier = uncalibrated(folder, config)
     mri = calibrate(classifier, recipe, samples)
+    save_arrays(classifier.ood.to_arrays(), folder / "ood.safetensors")
     mri |= {
         "version": CONFIG_VERSION,
         "input_size": recipe.serve_size,
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "beside": beside(folder),
         "split_hash": split_hash(samples),
         "seed": recipe.seed,
         "sources": sources_used(samples, network.recipe),
     }
     config.mri = mri
     config.save_pretrained(folder)
-    save_arrays(classifier.ood.to_arrays(), folder / "ood.safetensors")
     write_card(folder, recipe, network.recipe, json.loads((folder / "config.json").read_text()))
     return folder
 
