@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import explore_case
 import pytest
-from fakes import FakePipeline, served
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}"),
-]
+from fakes import FakePipeline
+from playwright.sync_api import Page, expect
+from visitor import Visits, sideways
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(FakePipeline(explore_case.write(tmp_path_factory.mktemp("weights")))) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
-
-
-def explore(browser: Browser, address: str, width: int = 1280) -> Page:
-    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.set_default_timeout(60_000)
-    page.goto(address)
-    page.get_by_role("tab", name="Explore").click()
-    page.locator(".exp-hero").wait_for()
-    return page
+def fake(tmp_path_factory: pytest.TempPathFactory) -> FakePipeline:
+    return FakePipeline(explore_case.write(tmp_path_factory.mktemp("weights")))
 
 
 def said(page: Page, name: str) -> str:
     return page.locator(f'[data-out="{name}"]').inner_text()
 
 
-def test_the_slider_moves_numbers_and_cells_by_keyboard(browser: Browser, url: str):
-    page = explore(browser, url)
+def test_the_slider_moves_numbers_and_cells_by_keyboard(visit: Visits):
+    page = visit("Explore")
     slider, dot = page.get_by_label("Least score that is accepted"), page.locator('[data-dot="risk"]')
     expect(slider).to_have_value("60")
     before, place = said(page, "coverage"), dot.get_attribute("cx")
@@ -63,8 +37,8 @@ def test_the_slider_moves_numbers_and_cells_by_keyboard(browser: Browser, url: s
     assert said(page, "coverage") == before
 
 
-def test_an_answer_of_its_own_starts_at_its_threshold(browser: Browser, url: str):
-    page = explore(browser, url)
+def test_an_answer_of_its_own_starts_at_its_threshold(visit: Visits):
+    page = visit("Explore")
     page.get_by_label("Least score that is accepted").fill("50")  # the counts of all answers are read once
     page.locator("#exp-choices").get_by_text("knee", exact=True).click()
     expect(page.locator('[data-out="threshold"]')).to_have_text("0.90")
@@ -75,11 +49,11 @@ def test_an_answer_of_its_own_starts_at_its_threshold(browser: Browser, url: str
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (360, "light")])
-def test_a_phone_needs_no_sideways_scroll(browser: Browser, url: str, width: int, theme: str):
-    page = explore(browser, f"{url}/?__theme={theme}", width)
+def test_a_phone_needs_no_sideways_scroll(visit: Visits, width: int, theme: str):
+    page = visit("Explore", width=width, theme=theme)
     assert page.get_by_role("tab").filter(visible=True).count() == 6
     waits = {"Data": ".exp-sources", "Training": ".exp-empty", "Pictures": ".exp-tiles", "Answers": ".exp-hero"}
     for view, part in waits.items():
         page.locator("#exp-view").get_by_text(view, exact=True).click()
         page.locator(part).first.wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert sideways(page) <= 0

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from fakes import scan_png
-from playwright.sync_api import Browser, Page, expect
-from test_journey import CHROMIUM, browser, upload, url, visit  # noqa: F401
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}"),
-]
+from playwright.sync_api import Page, expect
+from visitor import Visits, sideways, upload
 
 
 def open_report(page: Page) -> None:
@@ -20,8 +14,8 @@ def open_report(page: Page) -> None:
     page.locator(".mri-paper").wait_for()
 
 
-def test_a_visitor_takes_a_german_report_away(browser: Browser, url: str):  # noqa: F811
-    page = visit(browser, url)
+def test_a_visitor_takes_a_german_report_away(visit: Visits):
+    page = visit()
     upload(page, "mine.png", scan_png("healthy"))
     open_report(page)
     page.get_by_text("Tell something about the person").click()
@@ -36,17 +30,17 @@ def test_a_visitor_takes_a_german_report_away(browser: Browser, url: str):  # no
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF-")
 
 
-def test_the_report_follows_the_next_image_and_a_phone_shows_it(browser: Browser, url: str):  # noqa: F811
-    page = visit(browser, url, width=390, height=844)
+def test_the_report_follows_the_next_image_and_a_phone_shows_it(visit: Visits):
+    page = visit(width=390, height=844)
     upload(page, "mine.png", scan_png("healthy"))
     open_report(page)
     upload(page, "notes.png", b"no picture at all")
     expect(page.locator(".mri-paper")).to_contain_text("Repeat with the image exported anew")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert sideways(page) <= 0
 
 
-def test_the_report_needs_no_mouse(browser: Browser, url: str):  # noqa: F811
-    page = visit(browser, url)
+def test_the_report_needs_no_mouse(visit: Visits):
+    page = visit()
     upload(page, "mine.png", scan_png("photo"))
     page.locator("#paper").get_by_role("button", name="Report").focus()
     page.keyboard.press("Enter")
