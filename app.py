@@ -16,8 +16,8 @@ from PIL import Image
 from mri_models.drift.live import LiveMonitor
 from mri_models.errors import WeightsError
 from mri_models.explain import METHODS, overlay
-from mri_models.page import explained, memory, outlined, paper, render, server, unusual
-from mri_models.page.desk import Desk, lay_out, method_choices
+from mri_models.page import explained, frame, memory, outlined, paper, render, server, unusual
+from mri_models.page.desk import Desk, lay_out
 from mri_models.page.explore import STYLE_SHEET as EXPLORE_STYLE
 from mri_models.page.explore import Explorer, explore_tab
 from mri_models.page.gallery import Example, gallery, load_examples
@@ -65,7 +65,7 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
     reader = Reader(pipeline, monitor.remember, traffic=traffic, **lend)
     volume_reader = VolumeReader(volumes or VolumePipeline(pipeline), traffic=traffic, **lend)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
-        gr.HTML(render.header(), apply_default_css=False)
+        gr.HTML(frame.header(), apply_default_css=False)
         with gr.Tabs():
             with gr.Tab("Analyse"):
                 _connect(lay_out(gallery(known, pipeline.read)), reader, known)
@@ -79,7 +79,7 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
                 _models_tab(pipeline.cards)
             with gr.Tab("About"):
                 gr.Markdown(ABOUT.read_text(encoding="utf-8"), elem_classes="mri-prose")
-        gr.HTML(render.footer(), apply_default_css=False)
+        gr.HTML(frame.footer(), js_on_load=frame.SCRIPT.read_text("utf-8"), apply_default_css=False)
         _endpoints(reader, volume_reader, monitor)
     return demo.queue(max_size=MOST_WAITING)
 
@@ -113,11 +113,11 @@ def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> Non
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
     answer.append(desk.paper.fold)
     waiting = {"show_progress": "minimal", "show_progress_on": desk.way}
+    ends = [desk.drop.upload(None, **PAGE_ONLY), desk.tiles.select(None, **PAGE_ONLY)]  # of the last image's maps
     uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
     chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
-    answered = [uploaded.success, chosen.success]
-    mapped = explained.connect(desk, reader, answered, handler, **ON_MAPS, **PAGE_ONLY)
-    paper.connect(desk.paper, desk.shown, [*answered, *mapped], **PAGE_ONLY)
+    mapped = explained.connect(desk, reader, [uploaded, chosen], ends, handler, **ON_MAPS, **PAGE_ONLY)
+    paper.connect(desk.paper, desk.shown, [uploaded.success, chosen.success, *mapped], **PAGE_ONLY)
 
 
 def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
@@ -130,7 +130,7 @@ def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
         desk.evidence: gr.Row(visible=True),
         desk.viewer: gr.Column(visible=seen.scan is not None),
         desk.view: view(seen.scan, seen.report),
-        desk.method: gr.Radio(method_choices(seen.methods), visible=seen.explainable),
+        desk.method: gr.Radio(visible=len(seen.methods) > 1),
         desk.note: render.map_note(None) if seen.explainable else render.no_map(),
         desk.maps: gr.HTML("", visible=False),
         desk.compare: gr.Button(visible=False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from mri_models.page.gallery import SELECT_JS
 from mri_models.page.viewer import VIEW_JS
 
 PLAIN: dict[str, Any] = {"apply_default_css": False}  # page.css alone dresses our HTML
+METHOD_CHOICES = [(render.METHOD_NAMES[method], method) for method in METHODS]
 # A live region must outlive its content; after a click on a low tile, or on a phone, the answer is out of sight.
 ANNOUNCE_JS = """
 element.setAttribute('aria-live', 'polite');
@@ -48,11 +48,6 @@ class Desk:
     json: gr.JSON
 
 
-def method_choices(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Names and values of the radio buttons."""
-    return [(render.METHOD_NAMES[method], method) for method in methods]
-
-
 def lay_out(tiles: str) -> Desk:
     """Rail (drop zone, examples) and reading desk (way, verdict, evidence); `tiles` is the gallery's HTML."""
     with gr.Row(elem_id="desk"):
@@ -71,7 +66,8 @@ def lay_out(tiles: str) -> Desk:
                     looked = {
                         "view": gr.HTML(js_on_load=VIEW_JS, elem_id="view", **PLAIN),
                         "note": gr.HTML(elem_id="note", **PLAIN),
-                        "method": gr.Radio(method_choices(METHODS), value=METHODS[0], label="Method", elem_id="method"),
+                        # always all of them: Gradio refuses a visitor's choice that another image took away
+                        "method": gr.Radio(METHOD_CHOICES, value=METHODS[0], label="Method", elem_id="method"),
                     }
                 with gr.Column(min_width=280):
                     scores = gr.HTML(elem_id="scores", **PLAIN)

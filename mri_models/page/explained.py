@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.context import get_blocks_context
+from gradio.events import Dependency
 
 from mri_models.explain import METHODS, QUICK
 from mri_models.page import maps, outlined, render
@@ -19,12 +21,18 @@ GONE = "This image is held no longer. Analyse it again."
 
 
 def connect(
-    desk: Desk, reader: Reader, answered: Iterable[Callable], guard: Callable[[Callable], Callable], **options: Any
+    desk: Desk,
+    reader: Reader,
+    verdicts: Sequence[Dependency],
+    ends: Sequence[Dependency],
+    guard: Callable[[Callable], Callable],
+    **options: Any,
 ) -> list[Callable]:
-    """Wire the maps to the events after which a verdict stands (`answered`); gives the events after which a map does.
+    """Wire the maps to the events that give a verdict; gives the triggers after which a map stands.
 
-    guard: turns errors into messages. Each map is an event of its own: a visitor's verdict may wait for another's
-    verdict, never for all of another's maps.
+    ends: empty events that come just before a verdict's. guard: turns errors into messages.
+    Each map is an event of its own: a visitor's verdict may wait for another's verdict, never for all of another's
+    maps.
     """
 
     def first(seen: Shown | None, method: str) -> Answer:
@@ -45,17 +53,32 @@ def connect(
     outputs = [desk.shown, desk.view, desk.note, desk.outlined, desk.maps, desk.compare, desk.json]
     busy = {key: value for key, value in quiet.items() if not key.startswith("concurrency")}
     radio = desk.method.input(lambda: render.map_note(None), None, desk.note, **busy)
-    at_once = [event(guard(first), inputs, outputs, **quiet).success for event in answered]
-    mapped = [event(guard(chosen), inputs, outputs, **quiet).success for event in (*at_once, radio.success)]
-    checked = [event(guard(check), desk.shown, outputs, **quiet).success for event in mapped]
-    _connect_comparison(desk, reader, guard, quiet, busy)
-    return [*mapped, *checked]
+    at_once = [verdict.success(guard(first), inputs, outputs, **quiet) for verdict in verdicts]
+    mapped = [event.success(guard(chosen), inputs, outputs, **quiet) for event in (*at_once, radio)]
+    checked = [event.success(guard(check), desk.shown, outputs, **quiet) for event in mapped]
+    compared = _connect_comparison(desk, reader, guard, quiet)
+    _cancel([radio, *at_once, *mapped, *checked, *compared], ends)
+    return [event.success for event in (*mapped, *checked)]
+
+
+def _cancel(maps: Sequence[Dependency], ends: Sequence[Dependency]) -> None:
+    """A new image ends the work on the last one, whose map would else replace it on the page and in the session.
+
+    Gradio's `cancels=` wants events that exist already, and runs after those of the same click that are older than
+    itself: after the verdict, whose own maps it would end.
+    """
+    known = get_blocks_context().fns
+    for end in ends:
+        known[end["id"]].cancels = [event["id"] for event in maps]
 
 
 def _connect_comparison(
-    desk: Desk, reader: Reader, guard: Callable[[Callable], Callable], quiet: dict[str, Any], busy: dict[str, Any]
-) -> None:
-    """The button works out every method that has no map yet, one event each; a new image ends it."""
+    desk: Desk, reader: Reader, guard: Callable[[Callable], Callable], quiet: dict[str, Any]
+) -> list[Dependency]:
+    """The button works out every method that has no map yet, one event each; a new image ends it.
+
+    It waits its turn among the maps: beside one, each would write its own session over the other's.
+    """
 
     def start(seen: Shown | None) -> Answer:
         if seen is None:
@@ -70,9 +93,12 @@ def _connect_comparison(
         comparing = bool(seen.missing)
         return _compared(desk, dataclasses.replace(seen, report=current, comparing=comparing))
 
-    event = desk.compare.click(guard(start), desk.shown, [desk.shown, desk.maps, desk.compare, desk.note], **busy)
+    waiting = quiet | {"show_progress": "minimal", "show_progress_on": desk.maps}
+    events = [desk.compare.click(guard(start), desk.shown, [desk.shown, desk.maps, desk.compare, desk.note], **waiting)]
     for _ in METHODS:
-        event = event.success(guard(another), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
+        another_one = events[-1].success(guard(another), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
+        events.append(another_one)
+    return events
 
 
 def _mapped(desk: Desk, seen: Shown) -> Answer:

@@ -17,6 +17,15 @@ QUESTIONS = {
     "diagnosis": "What does it resemble?",
 }
 STEPS = {"file": "File", "quality": "Quality", "gate": "MRI?", "body_part": "Body part", "diagnosis": "Pattern"}
+TIMED = {
+    "file": "reading",
+    "gate": "MRI check",
+    "body_part": "body part",
+    "diagnosis": "pattern",
+    "anomaly": "comparison with normal brains",
+    "localization": "outline",
+}
+MODEL_PARTS = {"acl": "ACL", "spine3d": "Spine 3D"}
 MODEL_STAGES = ("gate", "body_part", "diagnosis")
 REFUSALS = {
     "file": "Refused: not a readable image",
@@ -25,7 +34,14 @@ REFUSALS = {
     "body_part": "Refused: another body part",
     "diagnosis": "Refused",
 }
-SHORT = {"mri": "MRI", "not_mri": "not an MRI", "other": "other body part", "no_tumor": "no tumour pattern"}
+SHORT = {
+    "mri": "MRI",
+    "not_mri": "not an MRI",
+    "other": "other body part",
+    "no_tumor": "no tumour pattern",
+    "acl_tear": "ACL tear",
+    "no_acl_tear_seen": "no ACL tear seen",
+}
 METHOD_NAMES = {
     "integrated_gradients": "Integrated Gradients",
     "grad_cam": "Grad-CAM",
@@ -49,28 +65,12 @@ OUTLINE = (  # an axial head, as a placeholder for the image
 _STATE_WORDS = {"passed": "passed", "stopped": "stopped here", "unsure": "unsure", "waiting": "not reached"}
 
 
-def header() -> str:
-    """Name and one-line promise at the top of the page."""
-    return (
-        '<header class="mri-head"><h1>MRI patterns</h1>'
-        "<p>Drop one MRI image. See what the models see, how sure they are, and when they refuse.</p></header>"
-    )
-
-
 def invitation() -> str:
     """What stands where the verdict will be."""
     return (
         f'<div class="mri-verdict is-idle">{OUTLINE}<h2>Drop an image, or choose an example</h2>'
         "<p>It goes through the five checks above. The first one that it does not pass ends the way and says why. "
         f"No answer is ever forced.</p>{disclaimer()}</div>"
-    )
-
-
-def footer() -> str:
-    """Last line of the page."""
-    return (
-        '<footer class="mri-foot"><span>For research and teaching only</span>'
-        '<a href="?view=api">Use it from a program</a></footer>'
     )
 
 
@@ -123,7 +123,7 @@ def map_note(attribution: Attribution | None, following: str | None = None) -> s
         f'<div class="mri-map" data-method="{escape(attribution.method)}">'
         f'<div class="mri-bar" role="img" aria-label="Colours: blue speaks against {target}, red speaks for it"></div>'
         f'<p class="mri-ends"><span>speaks against</span><span>for “{target}”</span></p>'
-        f"<p>{escape(adds_up(attribution))} {checked}</p>{coming}</div>"
+        f"<p><b>{METHOD_NAMES[attribution.method]}</b> {checked}</p><p>{escape(adds_up(attribution))}</p>{coming}</div>"
     )
 
 
@@ -183,13 +183,11 @@ def _explanation_line(report: Report) -> str:
 
 
 def model_name(model: str) -> str:
-    """A model's folder in words: "diagnosis/brain" is "Brain patterns"."""
+    """A model's folder in words: "diagnosis/brain" is "Brain patterns", "segmentation/acl" is "ACL outline"."""
     stage, _, part = model.partition("/")
-    return (
-        f"{part.capitalize()} patterns"
-        if part
-        else {"gate": "MRI or not"}.get(stage, stage.replace("_", " ").capitalize())
-    )
+    if part:
+        return f"{MODEL_PARTS.get(part, part.capitalize())} {'outline' if stage == 'segmentation' else 'patterns'}"
+    return {"gate": "MRI or not"}.get(stage, stage.replace("_", " ").capitalize())
 
 
 def name_of(label: str) -> str:
@@ -233,7 +231,7 @@ def _timing(report: Report) -> str:
     if not report.timing_ms:
         return ""
     shown = {stage: ms for stage, ms in report.timing_ms.items() if ms >= 1}  # a shared look costs its first stage only
-    parts = [f"{STEPS.get(stage, stage).rstrip('?')} {ms:.0f} ms" for stage, ms in shown.items()]
+    parts = [f"{TIMED.get(stage, stage)} {ms:.0f} ms" for stage, ms in shown.items()]
     total = sum(report.timing_ms.values())
     return f'<p class="mri-quiet mri-timing">{total:.0f} ms in all: {escape(", ".join(parts))}</p>'
 

@@ -54,7 +54,7 @@ def adds_up(attribution: Attribution) -> str:
         return ADDS_UP.get(attribution.method, "This method has no check of completeness.")
     if gap <= 0.05:
         return f"The map adds up: it accounts for the score to within {gap:.1%} (completeness gap)."
-    return f"Read with care: the map misses the score by {gap:.0%} (completeness gap, good below 5%)."
+    return f"The map misses the score by {gap:.0%} (completeness gap, good below 5%)."
 
 
 def reasons(attribution: Attribution) -> str:
