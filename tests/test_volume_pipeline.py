@@ -133,7 +133,8 @@ def test_one_tumour_slice_among_many_is_no_contradiction():
 def test_disagreement_names_the_slices():
     report = analyse(*["healthy"] * 6, "glioma", "glioma", "glioma", *["healthy"] * 6)
     assert "slices 7 to 9 do" in report.rejection.message
-    assert numbers([4, 1, 2, 9, 10]) == "slices 1 and 2, 4 and 9 and 10"
+    assert numbers([4, 1, 2, 9, 10]) == "slices 1, 2, 4, 9 and 10"
+    assert numbers([8, 4, 9, 10]) == "slices 4 and 8 to 10"
 
 
 def test_blank_slices_do_not_count_and_a_blank_volume_is_refused():

@@ -9,6 +9,7 @@ import numpy as np
 
 from mri_models.figures import LearningCurve
 from mri_models.page.explore_plot import Axes, card, legend, quiet
+from mri_models.page.render import model_name
 
 # What a measure is called, and whether less of it is better; those of one kind share a panel.
 MEASURES: Mapping[str, tuple[str, bool]] = {
@@ -47,14 +48,15 @@ def _panel(curve: LearningCurve, less: bool) -> str:
     ticks = (curve.steps[0], curve.steps[len(curve.steps) // 2], curve.steps[-1])
     drawing = axes.grid(ticks, np.linspace(low, high, 3).round(4), (curve.unit, ""), "") + kept + lines
     best = min if less else max
-    names = [MEASURES.get(key, (key,))[0] + ("" if kept else ", best") for key in chosen]
+    labels = [MEASURES.get(key, (key,))[0] + ("" if kept else ", best") for key in chosen]
     ends = [(f"{v[0]:.3f}", f"{best(v) if curve.kept is None else v[curve.kept]:.3f}") for v in chosen.values()]
-    keys = [(f"s{i}", name, end) for i, (name, (_, end)) in enumerate(zip(names, ends, strict=True), 1)]
+    keys = [(f"s{i}", label, end) for i, (label, (_, end)) in enumerate(zip(labels, ends, strict=True), 1)]
     if kept:
         keys.append(("served", "weights that are served", ""))
-    said = ", ".join(f"{name} from {a} to {b}" for name, (a, b) in zip(names, ends, strict=True))
-    title = f"{escape(curve.model)} <small>{'less' if less else 'more'} is better</small>"
-    return card(title, axes.svg(drawing, f"Training of {curve.model}: {said}"), legend(keys))
+    said = ", ".join(f"{label} from {a} to {b}" for label, (a, b) in zip(labels, ends, strict=True))
+    name = model_name(curve.model)
+    title = f"{escape(name)} <small>{'less' if less else 'more'} is better</small>"
+    return card(title, axes.svg(drawing, f"Training of {name}: {said}"), legend(keys))
 
 
 def _round(low: float, high: float) -> tuple[float, float]:

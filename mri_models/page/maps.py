@@ -42,7 +42,7 @@ def panel(scan: Scan, maps: Sequence[Attribution], busy: str | None = None) -> s
 
 def _plain(scan: Scan) -> str:
     return (
-        f'<figure><img src="{data_uri(picture(scan).convert("L"))}" alt="The image without a map" loading="lazy">'
+        f'<figure><img src="{data_uri(picture(scan).convert("L"))}" alt="The image without a map">'
         "<figcaption><b>The image</b><p>What every method explains.</p></figcaption></figure>"
     )
 
@@ -58,7 +58,7 @@ def _tile(scan: Scan, found: Attribution) -> str:
     mapped = data_uri(overlay(scan, on_grid(found, scan.shape), OPACITY))
     return (
         f'<figure class="is-{state(found)}" data-method="{escape(found.method)}">'
-        f'<img src="{mapped}" alt="{escape(alt, quote=True)}" loading="lazy">'
+        f'<img src="{mapped}" alt="{escape(alt, quote=True)}">'
         f"<figcaption><b>{name}</b>{badge(found)}<p>{escape(HOW[found.method])}</p>"
         f'<p class="mri-quiet">{scale}, the same for every image{took}</p>'
         f"<details><summary>What was checked</summary>{reasons(found)}</details></figcaption></figure>"

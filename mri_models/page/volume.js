@@ -37,9 +37,11 @@ function connect(figure) {
   const [rows, columns] = SIDES[figure.dataset.plane].map((letter) => axes.indexOf(letter));
   const axis = Number(figure.dataset.axis);
   const canvas = figure.querySelector('canvas');
-  canvas.width = shape[columns];
-  canvas.height = shape[rows];
   const wide = shape[columns] * spacing[columns], high = shape[rows] * spacing[rows];
+  const finest = Math.min(spacing[columns], spacing[rows]); // square pixels, so that the cross is thin both ways
+  canvas.width = Math.round(wide / finest);
+  canvas.height = Math.round(high / finest);
+  figure.slice = Object.assign(document.createElement('canvas'), { width: shape[columns], height: shape[rows] });
   canvas.parentElement.style.setProperty('--ratio', (wide / high).toFixed(4));
   figure.sides = { axis, rows, columns };
   figure.querySelector('input').addEventListener('input', ({ target }) => { at[axis] = Number(target.value); redraw(); });
@@ -74,8 +76,8 @@ function draw(figure, { strength, table }) {
   const { shape, strides, at, volume, mask } = shown;
   const { axis, rows, columns } = figure.sides;
   const grey = new Uint8Array(volume, HEADER), label = mask && new Uint8Array(mask, HEADER);
-  const canvas = figure.querySelector('canvas'), context = canvas.getContext('2d');
-  const image = context.createImageData(canvas.width, canvas.height), pixels = image.data;
+  const canvas = figure.querySelector('canvas'), context = canvas.getContext('2d'), drawing = figure.slice.getContext('2d');
+  const image = drawing.createImageData(shape[columns], shape[rows]), pixels = image.data;
   let target = 0;
   for (let row = 0; row < shape[rows]; row += 1) {
     let source = at[axis] * strides[axis] + row * strides[rows];
@@ -87,8 +89,10 @@ function draw(figure, { strength, table }) {
       pixels[target + 3] = 255;
     }
   }
-  context.putImageData(image, 0, 0);
-  cross(context, canvas, at[columns], at[rows]);
+  drawing.putImageData(image, 0, 0);
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(figure.slice, 0, 0, canvas.width, canvas.height);
+  cross(context, canvas, (at[columns] + 0.5) / shape[columns], (at[rows] + 0.5) / shape[rows]);
   figure.querySelector('input').value = at[axis];
   const { count, step } = figure.dataset;
   figure.querySelector('output').textContent = `${Math.min(at[axis] * step + 1, count)} of ${count}`;
@@ -98,8 +102,8 @@ function cross(context, canvas, x, y) {
   context.strokeStyle = 'rgba(119, 195, 205, .55)';
   context.lineWidth = Math.max(1, canvas.width / 400);
   context.beginPath();
-  context.moveTo(x + 0.5, 0); context.lineTo(x + 0.5, canvas.height);
-  context.moveTo(0, y + 0.5); context.lineTo(canvas.width, y + 0.5);
+  context.moveTo(x * canvas.width, 0); context.lineTo(x * canvas.width, canvas.height);
+  context.moveTo(0, y * canvas.height); context.lineTo(canvas.width, y * canvas.height);
   context.stroke();
 }
 

@@ -76,7 +76,7 @@ def measures(report: VolumeReport) -> str:
     if report.anomaly:
         found = report.anomaly
         said = f"{score(found.score)} on average, {score(found.highest)} at most ({numbers(found.telling[:1])})"
-        entries.append(("Anomaly score", f"{said}. {UNUSUAL[found.category]}"))
+        entries.append(("Anomaly score", f"{said}. {UNUSUAL[found.category]}."))
     body = "".join(f"<tr><th scope=row>{name}</th><td>{escape(text)}</td></tr>" for name, text in entries)
     table = f"<table><tbody>{body}</tbody></table>"
     return f'<section class="vol-measures"><h3>The volume</h3>{table}{_outlined(report)}{_discs(report)}</section>'

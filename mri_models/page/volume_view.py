@@ -45,8 +45,8 @@ def view(report: VolumeReport) -> str:
         '<button type="button" data-mode="viewer" aria-pressed="false">3D viewer</button>'
         f"{_toggles(report)}</div>"
         f'<div class="vol-planes">{figures}</div>'
-        '<div class="vol-viewer" hidden><canvas aria-label="Volume viewer: drag to turn, scroll through slices">'
-        '</canvas><p class="mri-quiet" role="status"></p></div></div>'
+        '<div class="vol-viewer" hidden><div><canvas aria-label="Volume viewer: drag to turn, scroll through slices">'
+        '</canvas></div><p class="mri-quiet" role="status"></p></div></div>'
     )
 
 

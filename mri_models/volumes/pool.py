@@ -151,14 +151,14 @@ def _unsure(prediction: Prediction, count: int) -> Rejection | None:
 
 
 def numbers(slices: Sequence[int]) -> str:
-    """ "slice 7", "slices 7 and 9", "slices 7 to 9 and 12"; sorted."""
+    """ "slice 7", "slices 7, 8 and 10", "slices 7 to 9 and 12"; sorted."""
     runs: list[list[int]] = []
     for number in sorted(slices):
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
-    words = [f"{run[0]} to {run[-1]}" if len(run) > 2 else " and ".join(map(str, run)) for run in runs]
+    words = [word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
     joined = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
     return f"slice{'s' if len(slices) > 1 else ''} {joined}"
 
