@@ -83,7 +83,8 @@ def _table(counts: Sequence[Count]) -> str:
         for row in counts
     )
     return (
-        '<details class="exp-fold"><summary>The same as a table</summary><div class="mri-scroll" tabindex="0"><table>'
+        '<details class="exp-fold"><summary>The same as a table</summary><div class="mri-scroll" tabindex="0" '
+        'role="group" aria-label="The same as a table"><table>'
         "<thead><tr><th scope=col>source</th><th scope=col>class</th><th scope=col>split</th><th scope=col>images</th>"
         f"<th scope=col>patients</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
     )

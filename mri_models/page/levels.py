@@ -28,10 +28,11 @@ def table(spine: SpineGrading | None, title: str = "Disc by disc") -> str:
     """One row a disc: grade, its probabilities as a strip, and the three findings' scores."""
     if spine is None:
         return ""
-    head = "".join(f"<th scope=col>{name}</th>" for name in ("grade", "1 to 5", *_FINDINGS))
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("grade", "chance of 1 to 5", *_FINDINGS))
     rows = "".join(_row(disc, disc is spine.worst) for disc in reversed(spine.discs))
     return (
-        f'<h4>{title}</h4><div class="mri-scroll"><table class="mri-discs"><thead><tr><th scope=col>level</th>'
+        f'<h4>{title}</h4><div class="mri-scroll" tabindex="0" role="group" aria-label="{title}">'
+        '<table class="mri-discs"><thead><tr><th scope=col>level</th>'
         f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         '<p class="mri-quiet">Pfirrmann grade, 1 a bright, high disc to 5 a collapsed one; where one grade is not sure '
         "enough, the range in which the reader's lay for nine of ten validation discs. Levels are counted from the "

@@ -69,7 +69,7 @@ class ReadingRoom(Base):
             border_color_primary="*neutral_200",
             border_color_primary_dark="#26323b",
             button_primary_background_fill="*primary_600",
-            button_primary_background_fill_dark="*primary_500",
+            button_primary_background_fill_dark="*primary_600",
             color_accent="*primary_600",
             color_accent_soft="*primary_50",
             color_accent_soft_dark="*neutral_800",

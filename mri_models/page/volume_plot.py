@@ -51,7 +51,8 @@ def table(report: VolumeReport) -> str:
     """One row a slice; its number shows it in the viewer."""
     rows = "".join(_row(verdict) for verdict in report.slices)
     return (
-        '<details class="vol-slices"><summary>Every slice</summary><div><table><thead><tr><th scope=col>slice</th>'
+        '<details class="vol-slices"><summary>Every slice</summary><div tabindex="0" role="group" '
+        'aria-label="Every slice"><table><thead><tr><th scope=col>slice</th>'
         "<th scope=col>answer</th><th scope=col>score</th><th scope=col>anomaly</th>"
         f"<th scope=col>counts</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
     )
