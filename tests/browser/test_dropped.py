@@ -1,0 +1,117 @@
+"""The server goes away under an open page and comes back: the visitor is told, nothing spins, the next try works."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from fakes import scan_png
+from playwright.sync_api import Page, expect
+from visitor import Visits
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys, threading
+from fakes import served
+with served(server_port=int(sys.argv[1])):
+    threading.Event().wait()
+"""
+
+
+class Server:
+    """The app in a process of its own, which can be killed without notice and started again at the same address."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        path = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+        command = [sys.executable, "-c", path + SCRIPT, str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not self._answers():
+            assert self._process.poll() is None, "the server did not start"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            return urlopen(f"{self.url}/healthz", timeout=60).status == 200
+        except URLError:
+            return False
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def page(visit: Visits, server: Server) -> Iterator[Page]:
+    """A visitor with a verdict on screen; what a browser says about a lost connection is no trouble of ours."""
+    page = visit(at=server.url)
+    choose(page, "01_brain_t1_axial.png")
+    expect(page.locator("#note .mri-badge")).to_be_visible()
+    yield page
+    visit.end()
+    lost = ("Failed to load resource: net::ERR_", "Failed to fetch", "message on the page:", "Connection errored out")
+    visit.troubles[:] = [trouble for trouble in visit.troubles if not any(words in trouble for words in lost)]
+
+
+def choose(page: Page, example: str) -> None:
+    page.locator(f'[data-example="{example}"]').click()
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text(example)
+
+
+def send(page: Page, file: dict[str, object]) -> None:
+    """As people do it, so that nothing may lie over the place to click."""
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Click to upload or drop files").filter(visible=True).click()
+    chooser.value.set_files(file)
+
+
+def test_an_example_chosen_meanwhile_is_told_and_the_page_comes_back_by_itself(page: Page, server: Server):
+    server.kill()
+    page.locator('[data-example="02_brain_t1_sagittal.png"]').click()
+    expect(page.locator(".toast-body")).to_contain_text("Connection to the server was lost")
+    expect(page.locator(".pending")).to_have_count(0)
+    expect(page.locator("#verdict h2")).to_contain_text("Resembles")  # the last answer may be read on
+
+    server.start()
+    expect(page.locator("#verdict h2")).to_have_text("Drop an image, or choose an example")  # Gradio has reloaded
+    choose(page, "02_brain_t1_sagittal.png")
+
+
+def test_a_file_sent_meanwhile_is_told_and_the_same_page_takes_it_later(page: Page, server: Server):
+    server.kill()
+    file = {"name": "mine.png", "mimeType": "image/png", "buffer": scan_png("glioma")}
+    send(page, file)
+    expect(page.locator(".toast-body")).to_contain_text("Connection errored out")
+    expect(page.locator(".pending")).to_have_count(0)
+
+    server.start()
+    send(page, file)
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text("mine.png")
+    expect(page.locator("#verdict h2")).to_contain_text("Resembles")
+
+
+def test_a_restart_that_nobody_noticed_costs_the_kept_image_only(page: Page, server: Server):
+    server.kill()
+    server.start()
+    page.locator("#method").get_by_text("Grad-CAM", exact=True).click()
+    expect(page.locator("#note")).to_contain_text("This image is held no longer. Analyse it again.")
+    choose(page, "02_brain_t1_sagittal.png")
+    expect(page.locator("#note .mri-badge")).to_be_visible()
