@@ -24,6 +24,7 @@ document.addEventListener('keydown', (event) => {
   next.focus();
 });
 
+let groups = 0;
 function mend() {
   // What scrolls must be reachable by keyboard; Markdown leaves no place to say so.
   document.querySelectorAll('.mri-prose pre, .mri-prose table').forEach((box) => {
@@ -31,8 +32,9 @@ function mend() {
     else box.removeAttribute('tabindex');
   });
   // Gradio names every radio button for itself, so that none of them knows its group: one stop of Tab, then arrows.
-  document.querySelectorAll('.block:has(input[type=radio])').forEach((block) => {
-    block.querySelectorAll('input[type=radio]').forEach((radio) => { radio.name = block.id; });
+  document.querySelectorAll('fieldset').forEach((group) => {
+    group.dataset.radios ??= `radios-${groups += 1}`;
+    group.querySelectorAll('input[type=radio]').forEach((radio) => { radio.name = group.dataset.radios; });
   });
 }
 

@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect
 from visitor import Visits, upload, upload_volume
 from volume_cases import brain_nifti
 
+from mri_models.explain import METHODS
+
 GRAVE = ("serious", "critical")
 
 
@@ -35,7 +37,7 @@ def analyse(page: Page) -> Iterator[str]:
     upload(page, "mine.png", scan_png("glioma"))
     expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
     page.locator("#compare").click()
-    expect(page.locator("#maps [data-method] img")).to_have_count(5)
+    expect(page.locator("#maps [data-method] img")).to_have_count(len(METHODS))
     page.locator("#paper").get_by_role("button", name="Report").click()
     page.locator(".mri-paper").wait_for()
     page.locator(".mri-tell > button").click()

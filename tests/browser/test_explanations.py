@@ -1,4 +1,4 @@
-"""Explanations side by side: two maps at first, all five on demand, badges that tell them apart; phone, keyboard."""
+"""Explanations side by side: two maps at first, all of them on demand, badges that tell them apart; phone, keyboard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from fakes import scan_png
 from playwright.sync_api import Page, expect
 from visitor import Visits, sideways, upload
+
+from mri_models.explain import METHODS
 
 
 def tiles(page: Page) -> list[str]:
@@ -19,8 +21,8 @@ def test_all_methods_stand_side_by_side_with_their_badges(visit: Visits, keep: C
     expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
     assert tiles(page) == ["integrated_gradients", "grad_cam"]
 
-    page.get_by_role("button", name="Compare with LayerCAM, SHAP and Occlusion").click()
-    expect(page.locator("#maps [data-method] img")).to_have_count(5)
+    page.get_by_role("button", name="Compare with LayerCAM, Consensus, SHAP and Occlusion").click()
+    expect(page.locator("#maps [data-method] img")).to_have_count(len(METHODS))
     expect(page.locator('[data-method="layer_cam"] .mri-badge')).to_have_text("Fails on test patients")
     expect(page.locator('[data-method="occlusion"] .mri-badge')).to_have_text("Read with care")
     expect(page.locator("#compare")).to_be_hidden()
@@ -33,7 +35,7 @@ def test_the_next_image_starts_afresh_and_a_refusal_has_no_maps(visit: Visits):
     page = visit()
     upload(page, "mine.png", scan_png("glioma"))
     page.locator("#compare").click()
-    expect(page.locator("#maps [data-method] img")).to_have_count(5)
+    expect(page.locator("#maps [data-method] img")).to_have_count(len(METHODS))
 
     upload(page, "next.png", scan_png("healthy"))
     expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
@@ -49,7 +51,7 @@ def test_a_phone_and_the_keyboard_are_enough(visit: Visits, keep: Callable[[Page
     upload(page, "mine.png", scan_png("glioma"))
     page.locator("#compare").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#maps [data-method] img")).to_have_count(5)
+    expect(page.locator("#maps [data-method] img")).to_have_count(len(METHODS))
 
     page.locator('[data-method="occlusion"] summary').focus()
     page.keyboard.press("Enter")

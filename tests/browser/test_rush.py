@@ -10,6 +10,7 @@ from fakes import scan_png
 from playwright.sync_api import expect
 from visitor import Outlining, Visits, upload
 
+from mri_models.explain import METHODS
 from mri_models.types import Attribution, Report, Scan
 
 
@@ -62,7 +63,7 @@ def test_a_comparison_asked_for_while_maps_are_checked_is_made(visit: Visits, fa
     expect(page.locator("#maps .mri-badge.is-waiting").first).to_be_visible()
     page.locator("#compare").click()
     fake.checking.set()
-    expect(page.locator("#maps [data-method] img")).to_have_count(5)
+    expect(page.locator("#maps [data-method] img")).to_have_count(len(METHODS))
 
 
 def test_a_method_chosen_for_one_image_is_no_error_for_another(visit: Visits, fake: Slow):
@@ -72,6 +73,8 @@ def test_a_method_chosen_for_one_image_is_no_error_for_another(visit: Visits, fa
     page = visit()
     upload(page, "mine.png", scan_png("glioma"))
     page.locator("#method").get_by_text("Grad-CAM", exact=True).click()
+    expect(page.locator("#note .mri-map")).to_have_attribute("data-method", "grad_cam")
+    expect(page.locator("#note .mri-badge")).to_be_visible()
     upload(page, "photo.png", scan_png("photo"))
     expect(page.locator("#note")).to_contain_text("nothing to explain")
     upload(page, "next.png", scan_png("healthy"))
