@@ -1,0 +1,72 @@
+"""A visitor among many: a place in the queue, words when the page is full or one address asks too often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+
+import pytest
+from fakes import FakePipeline, scan_png, served
+from playwright.sync_api import expect
+from visitor import Outlining, Visits
+
+from mri_models.types import Report, Scan
+
+IMAGE = {"name": "scan.png", "mimeType": "image/png", "buffer": scan_png("glioma")}
+WAITING = "#way .progress-text"
+
+
+class Held(Outlining):
+    """Gives its verdicts when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.go_on = Event()
+
+    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+        assert self.go_on.wait(120)
+        return super().verdict(scan, name, read_ms=read_ms)
+
+
+@pytest.fixture(scope="module")
+def fake() -> Held:
+    return Held()
+
+
+@pytest.fixture(autouse=True)
+def told(fake: Held) -> Iterator[None]:
+    """A failing test must not leave the server waiting."""
+    yield
+    fake.go_on.set()
+
+
+def test_who_waits_sees_the_place_and_then_the_verdict(visit: Visits, fake: FakePipeline):
+    fake.go_on.clear()
+    pages = [visit() for _ in range(3)]
+    for page in pages:
+        page.locator("#drop input[type=file]").set_input_files(IMAGE)
+        page.locator(WAITING).wait_for()
+    expect(pages[2].locator(WAITING)).to_contain_text("queue: 2/2")
+    expect(pages[2].locator("#way .wrap")).to_have_css("opacity", "1")
+    fake.go_on.set()
+    for page in pages:
+        expect(page.locator("#verdict .mri-kicker")).to_contain_text("scan.png")
+        expect(page.locator(WAITING)).to_have_count(0)
+
+
+def test_an_address_that_asks_too_often_is_told_how_long_to_wait(
+    visit: Visits, fake: FakePipeline, monkeypatch: pytest.MonkeyPatch
+):
+    fake.go_on.set()
+    monkeypatch.setenv("MRI_RATE", "1/minute")
+    with served(fake) as address:
+        page = visit(at=address)
+        page.context.set_extra_http_headers({"X-Forwarded-For": "9.9.9.9"})
+        page.locator("[data-example]").first.click()
+        expect(page.locator("#verdict h2")).to_contain_text("Resembles")
+        expect(page.locator(".toast-body").first).to_contain_text("at most 1 in a minute. Wait")
+        expect(page.locator(WAITING)).to_be_hidden()
+        expect(page.locator("#verdict h2")).to_contain_text("Resembles")
+    assert all("429" in trouble or "Too many requests" in trouble for trouble in visit.troubles)
+    assert visit.troubles
+    visit.troubles.clear()
