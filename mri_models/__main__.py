@@ -1,4 +1,4 @@
-"""The command line: `python -m mri_models analyze | train | export | evaluate | benchmark | drift | publish | info`."""
+"""The command line: `python -m mri_models analyze | train | evaluate | baselines | benchmark | drift | publish ...`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mri_models.errors import MriError
 from mri_models.evaluation import commands as evaluation
 from mri_models.publish import commands as publish
 from mri_models.training import commands as training
+from mri_models.training.baselines import commands as baselines
 from mri_models.types import DISCLAIMER, Report, VolumeReport
 from mri_models.wording import LANGUAGES
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     training.add(commands, CORPUS)
     evaluation.add(commands, CORPUS)
+    baselines.add(commands, CORPUS)
     drift.add(commands, CORPUS)
     publish.add(commands)
     info = commands.add_parser("info", help="which models are loaded, with thresholds and hashes")

@@ -20,7 +20,7 @@ LICENCE = "research-and-teaching-only"
 METRICS = "metrics.json"
 CARD = "README.md"
 _FILES = ("*.json", "*.safetensors", "*.md")  # what mri_models.hub downloads, no more and no less
-_OWNED = (CARD, METRICS, "benchmark.json", "figures.json", *(f"*/{pattern}" for pattern in _FILES))
+_OWNED = (CARD, METRICS, "baselines.json", "benchmark.json", "figures.json", *(f"*/{pattern}" for pattern in _FILES))
 _TAGS = ["mri", "medical-imaging", "timm", "explainability", "out-of-distribution-detection", "research"]
 _WORDS = """\
 # {name}
