@@ -300,11 +300,34 @@ def test_measured_says_which_folds_are_missing(study):
     assert "(folds 1 missing)" in report._row(found | {"title": "linear"})[0]
 
 
+def test_an_incomplete_baseline_is_compared_on_its_own_folds(study, monkeypatch):
+    monkeypatch.setattr(report, "load_baseline", lambda name: LINEAR)
+    run_baseline(study, LINEAR)
+    whole = report.measured(study, [read_result(study, LINEAR, fold) for fold in range(3)])
+    found = {"whole": whole, "part": whole | {"missing_folds": [0, 2]}}
+    same = report.same_folds(study, found)
+    only = report.measured(study, [None, read_result(study, LINEAR, 1), None])
+    assert same == {"part": {"rival": "whole", "balanced_accuracy": only["balanced_accuracy"]}}
+
+
 def test_the_paired_difference_of_equal_scores_is_nothing(study):
     found = np.eye(4)[study.cases.labels]
     worse = np.roll(found, 1, axis=1)
     assert preparations.difference(study, found, found) == {"value": 0, "low": 0, "high": 0}
     assert preparations.difference(study, worse, found)["value"] == -1
+
+
+def test_preparations_are_compared_on_the_same_folds(study, monkeypatch):
+    monkeypatch.setattr(preparations, "BASELINES", ("linear",))
+    monkeypatch.setattr(preparations, "VARIANTS", preparations.VARIANTS[::3])  # as served, and a median filter
+    monkeypatch.setattr(preparations, "load_baseline", lambda name: LINEAR)
+    run_baseline(study, LINEAR)
+    assert preparations.collect(study) == {}  # nothing to compare with yet
+    preparations.run(study)
+    found = preparations.collect(study)["linear"]["variants"]
+    assert set(found) == {"served", "median"}
+    assert found["served"]["difference"] == {"value": 0, "low": 0, "high": 0}
+    assert "median filter" in preparations.render(preparations.collect(study))
 
 
 def test_folds_below_two_are_wrong_usage():
