@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
+from places import EXAMPLES, ROOT
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from advice_cases import CASES, ILL, pattern, seen
-from conftest import ROOT
 from fakes import OUTCOMES
+from places import ROOT
 
 from mri_models import report as wording_of_report
 from mri_models.advice import SECTIONS, Advice, Context, Rule, advise, facts_of, load_rules

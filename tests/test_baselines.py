@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image
+from places import ROOT
 
 from mri_models.errors import DataError, RecipeError
 from mri_models.evaluation.tables import check_readme

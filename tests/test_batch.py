@@ -14,7 +14,7 @@ from pathlib import Path
 import batch_cases
 import pytest
 from batch_cases import SEEN, GentlePipeline, fill, job, picture, reports, untimed
-from conftest import EXAMPLES, ROOT
+from places import EXAMPLES, ROOT
 from test_readme import sample
 
 from mri_models.__main__ import main

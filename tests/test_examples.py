@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import EXAMPLES
+from places import EXAMPLES
 
 from mri_models import VolumePipeline
 

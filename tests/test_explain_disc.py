@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import EXAMPLES
+from places import EXAMPLES
 
 from mri_models.discnet import DiscNet
 from mri_models.discs import DiscGrader, GradeRule

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES
 from fakes import FakePipeline, scan_png
 from PIL import Image, ImageDraw, ImageFont
+from places import EXAMPLES
 from test_intake import RAMP, dicom
 from test_quality import phantom
 

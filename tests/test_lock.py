@@ -11,12 +11,12 @@ from pathlib import Path
 import audit
 import licences
 import pytest
-from conftest import ROOT
 from licences import ALLOWED, REMARKS, VENDORED, declared, remark
 from make_lock import SERVING, TESTS, locked, version
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from places import ROOT
 
 from mri_models.publish.space import ZEROGPU, front_matter, pinned
 

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES
 from fakes import anomaly_of
+from places import EXAMPLES
 
 from mri_models import InputError, Pipeline, Scan, WeightsError
 from mri_models.classify import Classifier

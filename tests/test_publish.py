@@ -20,11 +20,11 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import yaml
-from conftest import EXAMPLES, ROOT
 from fakes import scan_png
 from hub_server import HubServer
 from huggingface_hub import HfApi
 from PIL import Image, PngImagePlugin
+from places import EXAMPLES, ROOT
 
 from mri_models import hub
 from mri_models.errors import DataError, MriError, PublishError, WeightsError

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
 from fakes import served
+from places import ROOT
 
 from mri_models import volumetric
 from mri_models.drift import experiment

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 from safetensors import safe_open
 
 from mri_models.hub import CONFIG, WEIGHTS, beside, model_folders

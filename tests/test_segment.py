@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image
+from places import ROOT
 from safetensors.torch import save_file
 
 from mri_models.errors import DataError, RecipeError

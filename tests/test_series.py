@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conftest import EXAMPLES
+from places import EXAMPLES
 
 from mri_models.evaluation import series
 from mri_models.volumes.intake import read_volume

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from conftest import ROOT
 from fakes import scan_png, served
+from places import ROOT
 
 from mri_models.page import server
 

@@ -9,9 +9,9 @@ from time import perf_counter
 
 import gradio as gr
 import pytest
-from conftest import EXAMPLES
 from fakes import FakePipeline, scan_png, served
 from gradio_client import Client, handle_file
+from places import EXAMPLES
 
 from mri_models.clock import Clock
 from mri_models.errors import FileRejected, Overdue, StageFailed

@@ -13,10 +13,10 @@ import httpx
 import nibabel
 import numpy as np
 import pytest
-from conftest import ROOT
 from fakes import FakePipeline, served
 from gradio_client import Client, handle_file
 from nibabel.orientations import aff2axcodes
+from places import ROOT
 from volume_cases import brain, brain_nifti, named, nifti, series, zipped
 
 from mri_models.page import volume_plot, volume_render, volume_tab, volume_view

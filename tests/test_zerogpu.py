@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from fakes import scan_png
+from places import ROOT
 
 # Like the real one: a call runs in another process, which inherits the closure; arguments and answers are pickled.
 SPACES = """

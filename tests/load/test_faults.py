@@ -18,9 +18,9 @@ from time import perf_counter, sleep
 
 import httpx
 import pytest
-from conftest import ROOT
 from fakes import scan_png
 from gradio_client import Client, handle_file
+from places import ROOT
 
 from mri_models.page.traffic import MOST_WAITING
 

@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from conftest import EXAMPLES, ROOT
+from places import EXAMPLES, ROOT
 
 MB = 2**20
 MAPS = """
