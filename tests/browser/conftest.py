@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Ends with this folder, for while Playwright runs, no other test of this process could run an event loop."""
+    """While it runs, an event loop of another test needs a thread of its own."""
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}")
     expect.set_options(timeout=PATIENCE)
