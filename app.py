@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def main() -> int:
     except WeightsError as error:
         print(error.message, file=sys.stderr)
         return 1
-    with private_folder():
+    with private_folder(), suppress(KeyboardInterrupt):  # Gradio expects it only once the server is up
         launch(build_app(pipeline))
     return 0
 

@@ -14,10 +14,13 @@ from volume_cases import brain_nifti
 from mri_models.explain import METHODS
 
 GRAVE = ("serious", "critical")
+MENDED = """() => [...document.querySelectorAll('.mri-prose pre, .mri-prose table')]
+  .every((box) => box.scrollWidth <= box.clientWidth || box.tabIndex === 0)"""  # frame.js needs a frame for it
 
 
 def findings(page: Page, where: str) -> list[str]:
     """Grave violations as lines; Gradio's own markup is no excuse."""
+    page.wait_for_function(MENDED)
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{where}: {violation['id']} at {', '.join(map(str, node['target']))}: {node['failureSummary']}"
