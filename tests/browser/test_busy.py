@@ -1,4 +1,4 @@
-"""A visitor among many: a place in the queue, words when the page is full or one address asks too often."""
+"""A visitor among many: a place in the queue, then the verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from threading import Event
 
 import pytest
-from fakes import FakePipeline, scan_png, served
+from fakes import FakePipeline, scan_png
 from playwright.sync_api import expect
 from visitor import Outlining, Visits
 
@@ -52,21 +52,3 @@ def test_who_waits_sees_the_place_and_then_the_verdict(visit: Visits, fake: Fake
     for page in pages:
         expect(page.locator("#verdict .mri-kicker")).to_contain_text("scan.png")
         expect(page.locator(WAITING)).to_have_count(0)
-
-
-def test_an_address_that_asks_too_often_is_told_how_long_to_wait(
-    visit: Visits, fake: FakePipeline, monkeypatch: pytest.MonkeyPatch
-):
-    fake.go_on.set()
-    monkeypatch.setenv("MRI_RATE", "1/minute")
-    with served(fake) as address:
-        page = visit(at=address)
-        page.context.set_extra_http_headers({"X-Forwarded-For": "9.9.9.9"})
-        page.locator("[data-example]").first.click()
-        expect(page.locator("#verdict h2")).to_contain_text("Resembles")
-        expect(page.locator(".toast-body").first).to_contain_text("at most 1 in a minute. Wait")
-        expect(page.locator(WAITING)).to_be_hidden()
-        expect(page.locator("#verdict h2")).to_contain_text("Resembles")
-    assert all("429" in trouble or "Too many requests" in trouble for trouble in visit.troubles)
-    assert visit.troubles
-    visit.troubles.clear()
