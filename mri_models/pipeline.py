@@ -19,7 +19,7 @@ from mri_models.anomaly import AnomalyDetector
 from mri_models.classify import Classifier
 from mri_models.clock import Clock, since
 from mri_models.discs import NAME as DISCS
-from mri_models.errors import InputError, WeightsError
+from mri_models.errors import InputError, ServiceError, WeightsError
 from mri_models.explain import METHODS, attribute, checked, explain_disc
 from mri_models.hub import BUNDLED, model_folders, resolve
 from mri_models.intake import fingerprint, read_scan
@@ -124,7 +124,7 @@ class Pipeline:
         check_quality(scan)
         return scan
 
-    def refuse(self, error: InputError, name: str) -> Report:
+    def refuse(self, error: InputError | ServiceError, name: str) -> Report:
         """The report about an image that no network has seen."""
         return rules.complete(
             Report(file=name, rejection=Rejection(error.stage, error.code, error.message), models=self.hashes)

@@ -17,6 +17,7 @@ import torch
 from captum.attr import IntegratedGradients
 from PIL import Image
 
+from mri_models.clock import since
 from mri_models.evaluation import series, soak
 from mri_models.evaluation.tables import table as markdown_table
 from mri_models.evaluation.tables import update_readme
@@ -155,4 +156,4 @@ def _vision_transformer(data: bytes) -> Callable[[], object]:
 def _milliseconds(function: Callable[[], object]) -> float:
     start = perf_counter()
     function()
-    return (perf_counter() - start) * 1000
+    return since(start)

@@ -142,7 +142,7 @@ def summarise(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> St
     draws = [_metrics(outcomes, owner, np.ones((1, patients)))]  # the first row is the estimate itself
     generator = np.random.default_rng(seed)
     for start in range(0, resamples if patients >= MIN_PATIENTS else 0, step):
-        drawn = _multiplicities(generator, min(step, resamples - start), patients)
+        drawn = multiplicities(generator, min(step, resamples - start), patients)
         draws.append(_metrics(outcomes, owner, drawn))
     found = {name: _estimate(np.concatenate([draw[name] for draw in draws])) for name in draws[0]}
     recall = {name: e for name in outcomes.classes if (e := found.pop(f"recall {name}"))}
@@ -173,7 +173,7 @@ def equal_mass_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
     return np.searchsorted(edges, confidence, side="right")
 
 
-def _multiplicities(generator: np.random.Generator, draws: int, patients: int) -> np.ndarray:
+def multiplicities(generator: np.random.Generator, draws: int, patients: int) -> np.ndarray:
     """(draws, patients) how often each patient is drawn, when as many are drawn as there are."""
     picks = generator.integers(patients, size=(draws, patients)) + patients * np.arange(draws)[:, None]
     return np.bincount(picks.ravel(), minlength=draws * patients).reshape(draws, patients).astype(float)
@@ -185,7 +185,7 @@ def _metrics(outcomes: Outcomes, owner: np.ndarray, by_patient: np.ndarray) -> d
     total = weights.sum(axis=1)
     correct, accepted, classes = outcomes.correct, outcomes.accepted, len(outcomes.classes)
     truth = np.eye(classes)[outcomes.labels]  # (N, C)
-    recalls = _recalls(weights, truth, correct)
+    by_class = recalls(weights, truth, correct)
     bins = np.eye(ECE_BINS)[equal_mass_bins(outcomes.confidence)]
     gaps = weights @ (bins * (correct - outcomes.confidence)[:, None])  # (R, bins)
     scored = range(classes == 2, classes)  # two classes mirror each other: one is enough
@@ -193,15 +193,15 @@ def _metrics(outcomes: Outcomes, owner: np.ndarray, by_patient: np.ndarray) -> d
     groups, truth_of_groups, correct_groups = _votes(outcomes, owner)
     return {
         "accuracy": weights @ correct / total,
-        "balanced_accuracy": _mean(recalls),
-        "patient_balanced_accuracy": _mean(_recalls(by_patient[:, groups], truth_of_groups, correct_groups)),
+        "balanced_accuracy": _mean(by_class),
+        "patient_balanced_accuracy": _mean(recalls(by_patient[:, groups], truth_of_groups, correct_groups)),
         "auroc": _mean(np.stack(aurocs, axis=1)),
         "ece": np.abs(gaps).sum(axis=1) / total,
         "coverage": weights @ accepted / total,
         "accuracy_accepted": _ratio(weights @ (accepted & correct), weights @ accepted),
-        "balanced_accuracy_accepted": _mean(_recalls(weights, truth * accepted[:, None], correct)),
+        "balanced_accuracy_accepted": _mean(recalls(weights, truth * accepted[:, None], correct)),
         "mean_ood": weights @ outcomes.ood / total,
-        **{f"recall {name}": recalls[:, i] for i, name in enumerate(outcomes.classes)},
+        **{f"recall {name}": by_class[:, i] for i, name in enumerate(outcomes.classes)},
     }
 
 
@@ -214,7 +214,7 @@ def _votes(outcomes: Outcomes, owner: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return keys // classes, np.eye(classes)[keys % classes], summed.argmax(axis=1) == keys % classes
 
 
-def _recalls(weights: np.ndarray, truth: np.ndarray, correct: np.ndarray) -> np.ndarray:
+def recalls(weights: np.ndarray, truth: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """Weights (R, N), truth (N, C) -> (R, C) weighted recall, NaN for classes without weight."""
     return _ratio(weights @ (truth * correct[:, None]), weights @ truth)
 

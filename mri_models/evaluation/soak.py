@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from mri_models.evaluation.tables import table as markdown_table
-from mri_models.evaluation.visitors import server
+from mri_models.evaluation.visitors import p95, server
 
 CROWDS = (10, 30, 100)
 SETTLE_S = 20.0  # after a crowd has gone, before memory is read again
@@ -110,9 +110,9 @@ async def _crowd(
     return {
         "visitors": count,
         "ends": dict(tally.ends),
-        "first_p95_s": round(_p95(tally.first), 3),
+        "first_p95_s": round(p95(tally.first), 3),
         "median_s": round(median(tally.seconds), 3),
-        "p95_s": round(_p95(tally.seconds), 3),
+        "p95_s": round(p95(tally.seconds), 3),
         "memory_most_mb": round(max(tally.memory) / 2**20),
         "memory_after_mb": round(tally.memory[-1] / 2**20),
     }
@@ -162,7 +162,3 @@ async def _ask(client: httpx.AsyncClient, file: File, mapped: bool) -> str:
 
 def _refused(answer: httpx.Response) -> str:
     return {503: BUSY, 429: LIMITED}.get(answer.status_code, FAILED)
-
-
-def _p95(values: Sequence[float]) -> float:
-    return quantiles(values, n=20, method="inclusive")[-1]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from mri_models.classify import Classifier
+from mri_models.clock import since
 from mri_models.explain.cam import grad_cam, layer_cam
 from mri_models.explain.checks import checked, completeness
 from mri_models.explain.consensus import consensus
@@ -60,5 +61,5 @@ def attribute(classifier: Classifier, scan: Scan, target: str, method: str = MET
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     start = perf_counter()
     found = _EXPLAINERS[method](classifier, scan, target)
-    took = (perf_counter() - start) * 1000
+    took = since(start)
     return dataclasses.replace(found, took_ms=took, checks=tuple(completeness(found)))

@@ -16,6 +16,7 @@ from captum.attr import IntegratedGradients
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from mri_models.clock import since
 from mri_models.discs import DiscGrader, crop_tensor
 from mri_models.errors import WeightsError
 from mri_models.explain.checks import completeness
@@ -56,7 +57,7 @@ def explain_disc(grader: DiscGrader, scan: Scan, spine: SpineGrading, disc: Disc
             break
     soft = gaussian_filter(found[0].sum(0).cpu().numpy(), SMOOTHING * grader.size[1])
     values = back(soft, affine, scan.shape)
-    took = (perf_counter() - start) * 1000
+    took = since(start)
     bare = Attribution(values, NAME, f"degeneration at {disc.level}", grader.scale, gap, steps, "blurred", took)
     return dataclasses.replace(bare, checks=tuple(completeness(bare)))
 

@@ -9,20 +9,13 @@ from PIL import Image
 from mri_models.contour import colour_of, layer
 from mri_models.explain import picture
 from mri_models.page import levels
+from mri_models.page.render import METHOD_NAMES
 from mri_models.page.unusual import data_uri
 from mri_models.report import OUTLINED
 from mri_models.types import Mask, Report, Scan
 
 SIDE = 640  # px: more is not seen here
-MAPS = {
-    "integrated_gradients": "Integrated Gradients",
-    "grad_cam": "Grad-CAM",
-    "layer_cam": "LayerCAM",
-    "consensus": "Consensus of three maps",
-    "shap": "SHAP",
-    "occlusion": "Occlusion",
-    "anomaly": "Difference from a normal brain",
-}
+MAPS = METHOD_NAMES | {"consensus": "Consensus of three maps", "anomaly": "Difference from a normal brain"}
 
 
 def panel(scan: Scan | None, report: Report) -> str:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mri_models.clock import since
 from mri_models.page.rate import RateLimit, chosen_rate
 from mri_models.page.uploads import FullDisk
 
@@ -83,7 +84,7 @@ class Guard:
             await self._app(scope, receive, guarded)
         finally:
             if _LOG.isEnabledFor(logging.INFO):
-                took = round((perf_counter() - start) * 1000, 1)
+                took = round(since(start), 1)
                 line = {"method": scope["method"], "path": _public(scope["path"]), "status": status, "ms": took}
                 _LOG.info(json.dumps(line))
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 
-from mri_models.errors import FileRejected, InputError, ServiceError, StageFailed
+from mri_models.clock import since
+from mri_models.errors import FileRejected, InputError, ServiceError
 from mri_models.explain import on_grid, within
 from mri_models.intake import fingerprint
-from mri_models.page.traffic import BATCH_S, Traffic
+from mri_models.page.traffic import BATCH_S, Traffic, log_cause
 from mri_models.page.trust import is_checked
 from mri_models.pipeline import Pipeline, with_explanation
 from mri_models.types import Attribution, Report, Scan
 
 KEPT = 512  # px: twice a network's canvas
 File = str | Path | None
-_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -113,13 +112,12 @@ def _look(pipeline: Pipeline, file: File, pace: AbstractContextManager[None]) ->
         scan = pipeline.read(path)
     except InputError as error:
         return Shown(dataclasses.replace(pipeline.refuse(error, path.name), input_sha256=fingerprint(path)))
-    read_ms = (perf_counter() - start) * 1000
+    read_ms = since(start)
     try:
         with pace:
             report = pipeline.verdict(scan, path.name, read_ms=read_ms)
     except ServiceError as error:
-        if isinstance(error, StageFailed):
-            _LOG.error("a stage failed", exc_info=error.__cause__)
+        log_cause(error)
         report = pipeline.refuse(error, path.name)
     report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
     return Shown(report, scan, pipeline.methods(report))
@@ -134,7 +132,7 @@ def _explain(pipeline: Pipeline, seen: Shown, method: str) -> Shown:
     method = method if method in seen.methods else seen.methods[0]
     known = next((found for found in seen.maps if found.method == method), None)
     attribution = on_grid(known, seen.scan.shape) if known else pipeline.explain(seen.scan, seen.report, method)
-    report = with_explanation(seen.report, attribution, took_ms=(perf_counter() - start) * 1000)
+    report = with_explanation(seen.report, attribution, took_ms=since(start))
     maps = seen.maps if known else (*seen.maps, on_grid(attribution, within(seen.scan.shape, KEPT)))
     return dataclasses.replace(seen, report=report, maps=maps)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from mri_models.errors import MriError
+from mri_models.errors import MriError, ServiceError, StageFailed
 from mri_models.pace import Pace
 from mri_models.page import memory
 
@@ -78,6 +78,12 @@ class Traffic:
     def _make_way(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._urgent, PATIENCE_S)
+
+
+def log_cause(error: ServiceError) -> None:
+    """Write down why a stage broke; the visitor is told only that it did."""
+    if isinstance(error, StageFailed):
+        _LOG.error("a stage failed", exc_info=error.__cause__)
 
 
 def handler(function: Callable) -> Callable:

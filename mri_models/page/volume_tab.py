@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mri_models.errors import ServiceError, StageFailed
+from mri_models.errors import ServiceError
 from mri_models.page import memory, render, volume_plot, volume_render, volume_view
 from mri_models.page.gallery import gallery, load_examples
-from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler
+from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler, log_cause
 from mri_models.page.volume_desk import VolumeDesk, lay_out
 from mri_models.types import Scan, VolumeReport
 from mri_models.volumes.intake import read_volume
@@ -28,7 +27,6 @@ STYLE_SHEET = Path(__file__).with_name("volume.css")
 VIEWER = Path(__file__).with_name("static") / "niivue.umd.js"
 EXAMPLES = "volumes"  # folder below examples/
 PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
-_LOG = logging.getLogger(__name__)
 Steps = Generator[Progress | VolumeReport, None, None]
 
 
@@ -57,8 +55,7 @@ class VolumeReader:
             except StopIteration as end:
                 yield end.value
             except ServiceError as error:
-                if isinstance(error, StageFailed):
-                    _LOG.error("a stage failed", exc_info=error.__cause__)
+                log_cause(error)
                 yield pipeline.refuse(error, name)
             finally:
                 memory.give_back()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mri_models.errors import InputError
+from mri_models.clock import since
+from mri_models.errors import InputError, ServiceError
 from mri_models.quality import check_quality
 from mri_models.types import (
     Mask,
@@ -101,7 +102,7 @@ class VolumePipeline:
             volume = read_volume(source)
         except InputError as error:
             return dataclasses.replace(self.refuse(error, name), input_sha256=digest)
-        timing = {"file": _since(start)}
+        timing = {"file": since(start)}
         report = yield from self.analyze(volume, name, timing)
         return dataclasses.replace(report, input_sha256=digest)
 
@@ -115,7 +116,7 @@ class VolumePipeline:
         for done, index in enumerate(chosen):
             yield Progress(done, len(chosen), "Looking at slices")
             looks.append(self._look(volume, index))
-        timing["slices"] = _since(start)
+        timing["slices"] = since(start)
         slices = tuple(look.verdict for look in looks)
         outcome = pool(slices)
         part = outcome.found.get("body_part")
@@ -138,11 +139,11 @@ class VolumePipeline:
         except InputError as error:  # an outline network may refuse what the stages accept
             without = (error.message,)
         if mask:
-            timing["localization"] = _since(start)
+            timing["localization"] = since(start)
         report = complete(dataclasses.replace(report, mask=mask, timing_ms=timing))
         return dataclasses.replace(report, findings=report.findings + without)
 
-    def refuse(self, error: InputError, name: str) -> VolumeReport:
+    def refuse(self, error: InputError | ServiceError, name: str) -> VolumeReport:
         """The report about files that no network has seen."""
         rejection = Rejection(error.stage, error.code, error.message)
         return complete(VolumeReport(name, rejection, models=self.hashes))
@@ -223,8 +224,3 @@ def fingerprint(source: Source | Sequence[Source]) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _since(start: float) -> float:
-    """Milliseconds since `start`."""
-    return (perf_counter() - start) * 1000

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from fakes import scan_png
+from places import ROOT
 from playwright.sync_api import Locator, Page, expect
 from visitor import Visits
 
-ROOT = Path(__file__).parents[2]
+from mri_models.evaluation.visitors import free_port, healthy
+
 SCRIPT = """
 import sys, threading
 from fakes import served
@@ -28,9 +26,7 @@ class Server:
     """The app in a process of its own, which can be killed without notice and started again at the same address."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.start()
 
@@ -38,18 +34,12 @@ class Server:
         path = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
         command = [sys.executable, "-c", path + SCRIPT, str(self._port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not self._answers():
+        while not healthy(self.url):
             assert self._process.poll() is None, "the server did not start"
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            return urlopen(f"{self.url}/healthz", timeout=60).status == 200
-        except URLError:
-            return False
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from fakes import scan_png
 from gradio_client import Client, handle_file
 from places import ROOT
 
+from mri_models.evaluation.visitors import free_port, healthy
 from mri_models.page.traffic import MOST_WAITING
 
 PATIENCE_S = 90
@@ -34,12 +34,6 @@ def scan(tmp_path: Path) -> Path:
     path = tmp_path / "scan.png"
     path.write_bytes(IMAGE)
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -59,13 +53,6 @@ def running(
     finally:
         process.kill()
         process.wait()
-
-
-def healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def wait_for(state: Callable[[], bool]) -> None:

@@ -113,17 +113,5 @@ def folds_hash(cases: Cases, assigned: np.ndarray) -> str:
     return _hash("\n".join(lines))
 
 
-def trainable_share(cases: Cases) -> np.ndarray:
-    """(N,) weight of each image when classes count alike and, inside a class, sources by the root of their size."""
-    weights = np.zeros(len(cases))
-    for label in range(len(CLASSES)):
-        of_class = cases.labels == label
-        sizes = Counter(cases.sources[of_class].tolist())
-        roots = sum(np.sqrt(size) for size in sizes.values())
-        for source, size in sizes.items():
-            weights[of_class & (cases.sources == source)] = 1 / (np.sqrt(size) * roots)
-    return weights / weights.sum()
-
-
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mri_models.evaluation.metrics import multiplicities, recalls
 from mri_models.evaluation.tables import cell, update_readme
 from mri_models.evaluation.tables import table as markdown_table
 from mri_models.training.baselines import report
@@ -88,11 +89,10 @@ def difference(study: Study, scores: np.ndarray, served: np.ndarray) -> dict[str
     """Change of balanced accuracy against what is served, with its interval: both on the same patients drawn again."""
     labels = study.cases.labels
     names, owner = np.unique(study.cases.patients, return_inverse=True)
-    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+    drawn = multiplicities(np.random.default_rng(0), RESAMPLES, len(names))
     weights = np.concatenate([np.ones((1, len(names))), drawn])[:, owner]  # (1 + R, N); the first is the estimate
     gain = (scores.argmax(1) == labels).astype(float) - (served.argmax(1) == labels)
-    by_class = [weights[:, labels == c] @ gain[labels == c] / weights[:, labels == c].sum(1) for c in np.unique(labels)]
-    changes = np.mean(by_class, axis=0)
+    changes = recalls(weights, np.eye(scores.shape[1])[labels], gain).mean(1)
     low, high = np.quantile(changes[1:], (0.025, 0.975))
     return {"value": round(float(changes[0]), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ import cv2
 import numpy as np
 
 from mri_models.errors import DataError
-from mri_models.training.baselines.cases import Cases, Fold, assign, folds, folds_hash, inner, trainable_share
+from mri_models.training.baselines.cases import Cases, Fold, assign, folds, folds_hash, inner
 from mri_models.training.baselines.clock import Clock, latency_ms
 from mri_models.training.baselines.pictures import Preparation, canvases, shrunk
 from mri_models.training.baselines.recipe import Baseline, Classical, Mean, Network, load_baseline
+from mri_models.training.corpus import draw_weights
 
 HELD = 6  # one in so many training images is validated on, where a network validates
 SLOW_INNER = 4  # the parts that a single inner held-out part is one of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Study:
     """The cases, divided once; results below runs/baselines/SPLIT/NAME/."""
 
@@ -38,11 +39,11 @@ class Study:
     def cache(self) -> Path:
         return self.folder / "cache"
 
-    @property
+    @cached_property
     def assigned(self) -> np.ndarray:
         return assign(self.cases, self.split, self.count)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return folds_hash(self.cases, self.assigned)
 
@@ -127,7 +128,7 @@ def _network(study: Study, recipe: Network, fold: Fold) -> dict[str, Any]:
         held = inner(cases, fold.train, study.split, HELD) == 0
         parts = [fold.train[~held], fold.train[held]]
     clock = Clock()
-    story = fit(recipe, network, feed, cases.labels, trainable_share(cases), parts)
+    story = fit(recipe, network, feed, cases.labels, draw_weights(cases.samples, {"brain": 1.0}), parts)
     costs = _costs(clock)
     found = scores(network, feed, fold.judged, bf16=recipe.bf16)
     return {"scores": found, "story": story, "latency_ms": latency_ms(answer)} | costs
