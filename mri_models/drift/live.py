@@ -57,7 +57,7 @@ class LiveMonitor:
         self._clock = clock
         self._lock = Lock()
         self._forget()
-        self._storage = {"state": "off", "message": "Kept in memory only; set MRI_MONITOR_DIR to keep it on disk."}
+        self._storage = {"state": "off", "message": "Kept in memory only, until the app restarts."}
         self._log = self._open(folder) if folder else None
 
     @classmethod

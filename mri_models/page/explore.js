@@ -1,6 +1,6 @@
 // The Explore tab's slider: every number, line and dot below it follows. `element` comes from gr.HTML.
 // data-stage holds counts by truth, answer and threshold; data-box says where values stand in a plot.
-const percent = (value, digits = 1) => (Number.isFinite(value) ? `${(100 * value).toFixed(digits)} %` : '–');
+const percent = (value, digits = 1) => (Number.isFinite(value) ? `${(100 * value).toFixed(digits)}%` : '–');
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const grouped = (value) => value.toLocaleString('en-US');
 
@@ -29,7 +29,7 @@ function show(panel, k) {
   const [coverage, accuracy] = [accepted / total, accepted ? right / accepted : NaN];
   const between = low[k] === null ? 'too few for an interval'
     : low[k] === high[k] ? 'no patient disagrees'
-    : `95 % interval ${percent(low[k], 0).slice(0, -2)} to ${percent(high[k], 0)}`;
+    : `95% interval ${percent(low[k], 0).slice(0, -1)} to ${percent(high[k], 0)}`;
   const said = {
     threshold: (k / 100).toFixed(2), coverage: percent(coverage), accuracy: percent(accuracy),
     wrong: grouped(accepted - right), withheld: grouped(correct - right),

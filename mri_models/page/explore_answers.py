@@ -56,7 +56,7 @@ def hero(shown: Shown) -> str:
         f'<input type="range" min="0" max="{STEPS}" step="1" value="{start}" '
         f'aria-valuetext="{start / STEPS:.2f}: {_said(shown, start)}"></label>'
     )
-    keys = [("s1", "answered", ""), ("s2", "right among answered, with 95 % interval over patients", "")]
+    keys = [("s1", "answered", ""), ("s2", "right among answered, with 95% interval over patients", "")]
     if served:
         keys.append(("served", "as served", ""))
     keys.append(("never", "below 0.60 nothing is ever served", ""))
@@ -73,7 +73,7 @@ def _numbers(shown: Shown, k: int) -> str:
     low, high = shown.band[:, k]
     between = "too few for an interval"
     if np.isfinite(low):
-        between = "no patient disagrees" if low == high else f"95 % interval {share(low, 0)[:-2]} to {share(high, 0)}"
+        between = "no patient disagrees" if low == high else f"95% interval {share(low, 0)[:-1]} to {share(high, 0)}"
     of = f"of {number(shown.total)} images"
     if shown.answer != ANY:
         of += f" called {escape(name_of(shown.answer))}"

@@ -92,7 +92,7 @@ def reliability(shown: Shown) -> str:
     drawing = axes.grid(ticks, ticks, ("mean score of a bin", "right")) + chance + bars + dots + at
     alt = f"Accuracy over score in {len(score)} bins; mean gap {share(shown.stage.ece)}"
     note = quiet(
-        f"All images in {len(score)} bins of equal size, 95 % interval over patients. Mean gap to the diagonal (ECE) "
+        f"All images in {len(score)} bins of equal size, 95% interval over patients. Mean gap to the diagonal (ECE) "
         f"{shown.stage.ece:.3f}. The line is the threshold."
     )
     return card("Reliability", axes.svg(drawing, alt), note)

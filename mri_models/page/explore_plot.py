@@ -94,8 +94,8 @@ def quiet(text: str) -> str:
 
 
 def share(value: float, digits: int = 1) -> str:
-    """ "85.4 %", a dash for NaN."""
-    return f"{100 * value:.{digits}f} %" if np.isfinite(value) else "–"
+    """ "85.4%", a dash for NaN."""
+    return f"{100 * value:.{digits}f}%" if np.isfinite(value) else "–"
 
 
 def number(value: float) -> str:
@@ -110,4 +110,4 @@ def ceiling(values: Iterable[float]) -> float:
 
 
 def _tick(value: float, percent: bool) -> str:
-    return f"{100 * value:.3g} %" if percent else f"{value:.4g}"
+    return f"{100 * value:.3g}%" if percent else f"{value:.4g}"

@@ -27,10 +27,10 @@ def test_the_slider_moves_numbers_and_cells_by_keyboard(visit: Visits):
     slider.focus()
     page.keyboard.press("End")
     expect(page.locator('[data-out="threshold"]')).to_have_text("1.00")
-    assert said(page, "coverage") == "0.0 %"
+    assert said(page, "coverage") == "0.0%"
     assert said(page, "accuracy") == "–"
     assert page.locator("[data-cell]").all_inner_texts() == ["0"] * 16
-    expect(slider).to_have_attribute("aria-valuetext", "1.00: 0.0 % answered, – of them right")
+    expect(slider).to_have_attribute("aria-valuetext", "1.00: 0.0% answered, – of them right")
     assert dot.get_attribute("cx") != place
 
     page.get_by_role("button", name="Served for brain: 0.60").click()
