@@ -59,3 +59,14 @@ def test_a_small_evaluation_beats_chance_and_changes_no_table(pipeline, corpus, 
     assert stages["body_part"]["overall"]["accuracy"]["value"] > 0.8
     assert stages["diagnosis/brain"]["overall"]["accuracy"]["value"] > 0.6
     assert (tmp_path / "gate" / "reliability.png").stat().st_size > 5_000
+
+
+@pytest.mark.corpus
+@pytest.mark.weights
+def test_the_classifiers_are_measured_together_without_the_rest(pipeline, corpus, tmp_path):
+    evaluate(pipeline, corpus, tmp_path, limit=8, only="classifiers")
+
+    result = json.loads((tmp_path / "metrics.json").read_text())
+    assert result["models"].keys() == result["stages"].keys() == pipeline.models.keys()
+    assert (tmp_path / "figures.json").is_file()
+    assert "anomaly" not in result

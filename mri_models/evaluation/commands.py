@@ -15,7 +15,9 @@ def add(commands: Any, corpus: Path) -> None:
     evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="figures go here")
     evaluate.add_argument("--split", default="test", choices=("val", "test"))
     evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
-    evaluate.add_argument("--only", default="", metavar="NAME", help="a model, explanations or figures; the rest stays")
+    evaluate.add_argument(
+        "--only", default="", metavar="NAME", help="a model, classifiers, explanations or figures; the rest stays"
+    )
     evaluate.set_defaults(run=_evaluate)
 
     benchmark = commands.add_parser("benchmark", help="median time of a verdict and of an explanation")

@@ -7,7 +7,7 @@ gate lets in, which other body parts pass as supported, how many tumours are cal
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from mri_models.training.exams import holds_exams
 METRICS = Path("weights/metrics.json")
 README = Path("README.md")
 SLOW = 40  # images of the other measurements in the time of one explained by every method
+CLASSIFIERS = "classifiers"  # gate, body part and patterns in one pass over each image
 SEGMENTATION, VOLUMES = "segmentation", "volumes"
 SPINE = "segmentation/spine"
 TUMOURS = ("glioma", "meningioma", "pituitary")
@@ -46,7 +47,8 @@ def evaluate(
 ) -> None:
     """Measure every model of the pipeline, or `only` one; on all of test also rewrite weights/metrics.json and tables.
 
-    figures.json, the numbers behind the Explore tab, is written with the classifiers; `only` "figures" writes it alone.
+    figures.json, the numbers behind the Explore tab, is written with the classifiers; `only` "figures" writes it alone,
+    and "classifiers" measures those together, which looks once at an image of several stages.
 
     DATA may also hold MRNet or KneeMRI in their published layouts: then the knee's answers alone are measured.
     Raises WeightsError when the weights hold no model `only`.
@@ -54,14 +56,16 @@ def evaluate(
     if holds_exams(data):
         write_exams(measure_exams(Reader.of(pipeline), data, split, limit), out)
         return
-    known = (*pipeline.hashes, explanations.NAME, explore.NAME)
+    known = (*pipeline.hashes, CLASSIFIERS, explanations.NAME, explore.NAME)
     if only and only not in known:
         raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(known)}.")
     samples = read_corpus(data)
     out.mkdir(parents=True, exist_ok=True)
     kept = split == "test" and limit is None
     result: dict[str, Any] = {"split": split, "split_hash": split_hash(samples), "models": {}, "stages": {}}
-    result["models"] |= {name: digest for name, digest in pipeline.hashes.items() if only in ("", name)}
+    result["models"] |= {
+        name: digest for name, digest in pipeline.hashes.items() if _asked(only, name, pipeline.models)
+    }
     drawn: dict[str, StageFigures] = {}
     for name, outputs in answers(pipeline, samples, (split, limit), only).items():
         stage = outcomes(pipeline.models[name], outputs, name.removeprefix(DIAGNOSIS))
@@ -69,7 +73,8 @@ def evaluate(
         if only != explore.NAME:
             result["stages"][name] = measure_stage(name, stage, outputs, out)
     if drawn:
-        path, everything = (METRICS.parent if kept else out) / FIGURES, only in ("", explore.NAME)
+        path = (METRICS.parent if kept else out) / FIGURES
+        everything = only in ("", CLASSIFIERS, explore.NAME)
         explore.write_figures(drawn, pipeline.hashes, samples, path, split, all_of_it=everything)
     if only == explore.NAME:
         return
@@ -100,6 +105,11 @@ def evaluate(
         write_tables(result)
 
 
+def _asked(only: str, name: str, classifiers: Container[str]) -> bool:
+    """Whether the model `name` is to be measured."""
+    return only in ("", name) or (only == CLASSIFIERS and name in classifiers)
+
+
 def merged(known: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured before with what has been measured now, model by model."""
     by_model = ("models", "stages", SEGMENTATION, VOLUMES)
@@ -114,7 +124,7 @@ def answers(
     asked = {
         name: (model, task, thin(labelled(samples, task, split), limit))
         for name, model in pipeline.models.items()
-        if only in ("", explore.NAME, name) and (task := name.removeprefix(DIAGNOSIS))
+        if (only == explore.NAME or _asked(only, name, pipeline.models)) and (task := name.removeprefix(DIAGNOSIS))
     }
     return collect_all(asked)
 
