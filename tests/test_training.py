@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from mri_models.errors import DataError, RecipeError
 from mri_models.training.augment import augment, transplant
@@ -27,7 +28,7 @@ from mri_models.training.corpus import (
     targets_of,
     trainable,
 )
-from mri_models.training.network import grade_loss, partial_loss
+from mri_models.training.network import evidence_loss, grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe, read_values
 from mri_models.training.starts import LITE, grown, lite_state
 
@@ -62,6 +63,11 @@ def test_every_recipe_loads(name):
 def test_unknown_key_is_an_error():
     with pytest.raises(RecipeError, match="learning_speed"):
         load_recipe("gate", ["learning_speed=3"])
+
+
+def test_a_checkpoint_that_cannot_be_kept_is_an_error():
+    with pytest.raises(RecipeError, match='"best" or "last"'):
+        load_recipe("gate", ["keep=first"])
 
 
 def test_set_changes_a_value():
@@ -185,6 +191,18 @@ def test_a_run_ends_in_a_folder_that_transformers_loads(tiny_corpus, tmp_path):
     assert "gate" in (folder / "README.md").read_text()
 
 
+def test_the_end_of_the_schedule_is_kept_where_the_recipe_says_so(tiny_corpus, tmp_path):
+    from mri_models.training.fit import train
+
+    known = {"size": 64, "images": 32, "batch": 8, "evaluations": 4, "lr": 0.03}  # wild: the end is not the best
+    recipe = Recipe("gate", "resnet10t", "gate", {"gate": 1.0}, keep="last", **known)
+    train(recipe, tiny_corpus, tmp_path)
+
+    end, kept = (load_file(tmp_path / "gate" / name) for name in ("checkpoint-4/model.safetensors", "best.safetensors"))
+    assert end.keys() == kept.keys()
+    assert all(torch.equal(end[key], kept[key]) for key in end)
+
+
 def test_unlabelled_brains_say_which_patterns_are_possible():
     row = {"modality": "mri", "body_part": "brain", "label": "", "source": "open_ms"}
     assert possible_patterns(row) == ("no_tumor", "other_abnormality")
@@ -198,6 +216,20 @@ def test_partial_loss_asks_for_any_possible_label():
     assert partial_loss(sure_of_the_second, allowed) < 1e-3
     assert partial_loss(sure_of_the_second, forbidden) > 15
     assert partial_loss(sure_of_the_second, unknown) == 0
+
+
+def test_evidence_loss_wants_the_labels_evidence_inside_the_outline():
+    features = torch.zeros(2, 3, 2, 2)
+    features[:, 1, 0, 0] = 20  # what speaks for the second label lies in the first cell
+    weights = torch.tensor([[-1.0, 0, 0], [-1.0, 1, 0]])
+    features[:, 0] = 20 - features[:, 1]  # and elsewhere against every label
+    labels = torch.tensor([1, IGNORE])
+    first, last = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    first[:, :, 0, 0] = last[:, :, 1, 1] = 0.3
+    assert evidence_loss(features, weights, labels, first) < 1e-3
+    assert evidence_loss(features, weights, labels, last) > 5
+    assert evidence_loss(features, weights, labels, torch.zeros(2, 1, 2, 2)) == 0  # nothing outlined
+    assert evidence_loss(features, weights, labels, torch.full((2, 1, 2, 2), -1.0)) == 0  # not known
 
 
 def test_disc_boxes_are_scaled_to_shares_of_the_original(tmp_path):

@@ -156,7 +156,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=recipe.keep == "best",
         metric_for_best_model="nll",
         greater_is_better=False,
         logging_steps=20,
@@ -198,7 +198,7 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
         train_dataset=Images(drawn, recipe, spec, train=True),
         eval_dataset=Images(validation_subset(samples, recipe), recipe, spec, train=False),
         compute_metrics=lambda prediction: head_metrics(recipe, prediction),
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
+        callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.keep == "best" else [],
         draws=draws[draws > 0],
         count=recipe.images,
     )

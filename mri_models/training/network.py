@@ -82,6 +82,10 @@ class MultiTask(nn.Module):
             outline = self.lesion_head(features).float()
             bce = F.binary_cross_entropy_with_logits(outline, lesion.clamp(min=0), reduction="none")
             total = total + self.recipe.mask_weight * (bce * known).sum() / known.sum() * known.float().mean()
+            if self.recipe.evidence_weight and "brain" in self.heads:
+                tumour = labels[:, self.recipe.tasks.index("brain")]
+                loss = evidence_loss(features, self.heads["brain"].weight, tumour, lesion)
+                total = total + self.recipe.evidence_weight * loss
         return total
 
     def imitation(
@@ -107,6 +111,24 @@ def partial_loss(logits: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
     known = possible.sum(1) > 0
     scores = F.log_softmax(logits.float(), 1).masked_fill(possible == 0, -torch.inf)
     return -torch.logsumexp(scores[known], 1).sum() / len(logits)
+
+
+def evidence_loss(
+    features: torch.Tensor, weights: torch.Tensor, labels: torch.Tensor, lesion: torch.Tensor
+) -> torch.Tensor:
+    """Minus log of the share of a class activation map (Zhou 2016) that lies in the outlined cells, batch mean.
+
+    The network is to be right for the right reason (Ross 2017). features (B, D, g, g), weights (C, D) of the linear
+    head, labels (B,), lesion (B, 1, g, g) share of outline in each cell; images without an outline count nothing.
+    """
+    inside = lesion[:, 0] > 0
+    shown = (labels != IGNORE) & inside.any((1, 2))
+    if not shown.any():
+        return features.new_zeros((), dtype=torch.float32)
+    maps = torch.einsum("bdhw,bd->bhw", features[shown].float(), weights[labels[shown]].float())
+    evidence = F.softplus(maps)  # what Grad-CAM draws, with a gradient where it is negative
+    share = (evidence * inside[shown]).sum((1, 2)) / evidence.sum((1, 2))
+    return -share.clamp(min=1e-6).log().sum() / len(labels)
 
 
 def grade_loss(logits: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:

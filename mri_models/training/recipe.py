@@ -41,12 +41,14 @@ class Recipe:
     weight_decay: float = 0.02
     smoothing: float = 0.05  # label smoothing
     mask_weight: float = 0.3  # weight of the lesion-outline loss
+    evidence_weight: float = 0.0  # weight of the loss that wants a tumour's class evidence inside its outline
     disc_weight: float = 0.0  # weight of the disc-grade loss (spine: boxes and Pfirrmann grades of single discs)
     gentle: bool = False  # only augmentation that leaves thin structures and their grey levels alone
     longest: int = 256  # px; images are kept at this size in memory
     transplant: float = 0.35  # share of healthy brains that get a patch from another image
     evaluations: int = 6  # validations during the run
     patience: int = 4  # validations without improvement before stopping
+    keep: str = "best"  # the checkpoint of least validation loss, or "last": the end of the whole schedule
     accept_accuracy: float = 0.97  # asked of accepted validation images when thresholds are chosen
     threshold_by_label: bool = False  # a threshold for each label, where it has enough validation images
     ood_threshold: float = 0.99  # share of validation images that must lie nearer before an image is refused
@@ -66,6 +68,8 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
     recipe = strict(Recipe, path, values)
     if strangers := set(recipe.mix) - set(recipe.tasks):
         raise RecipeError("bad_mix", f"{path.name}: mix names {sorted(strangers)}, which is no task of this recipe.")
+    if recipe.keep not in ("best", "last"):
+        raise RecipeError("bad_keep", f'{path.name}: keep must be "best" or "last", got {recipe.keep!r}.')
     return recipe
 
 
