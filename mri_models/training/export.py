@@ -131,20 +131,24 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
 def label_thresholds(
     classifier: Classifier, validation: Outputs, balance: np.ndarray, recipe: Recipe
 ) -> dict[str, float]:
-    """The least accepted confidence: one for all labels, or one each where enough validation images got the label."""
+    """The least accepted confidence: one for all labels, or one each where enough validation images got the label.
+
+    Unfamiliar images are refused whatever their confidence, so they have no say.
+    """
     answers = classifier.decide(validation.logits, validation.features)
     confidence = np.array([a.confidence for a in answers])
     predicted = np.array([classifier.labels.index(a.label) for a in answers])
     correct = predicted == validation.labels
+    familiar = np.array([a.ood_score <= recipe.ood_threshold for a in answers])
 
     def threshold(chosen: np.ndarray) -> float:
         target = recipe.accept_accuracy
         return accept_threshold(confidence[chosen], correct[chosen], balance[chosen], target=target, least=LEAST)
 
-    pooled = threshold(np.ones(len(predicted), bool))
+    pooled = threshold(familiar)
     if not recipe.threshold_by_label:
         return dict.fromkeys(classifier.labels, pooled)
-    given = [(predicted == i) & (confidence >= FLOOR) for i in range(len(classifier.labels))]
+    given = [familiar & (predicted == i) & (confidence >= FLOOR) for i in range(len(classifier.labels))]
     return {
         label: threshold(chosen) if effective_number(balance[chosen]) >= LEAST else pooled
         for label, chosen in zip(classifier.labels, given, strict=True)
@@ -155,7 +159,7 @@ def threshold_rule(recipe: Recipe) -> str:
     """The rule of `label_thresholds` in words, for the config and the card."""
     rule = f"least score >= {FLOOR} with accuracy >= {recipe.accept_accuracy} among accepted validation images"
     each = f", for each label given to at least {LEAST} of them" if recipe.threshold_by_label else ""
-    return f"{rule}{each}; classes and sources balanced"
+    return f"{rule}{each}; classes and sources balanced, unfamiliar images apart"
 
 
 def effective_number(weights: np.ndarray) -> float:
