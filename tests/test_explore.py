@@ -79,8 +79,8 @@ def test_numbers_of_the_panel_are_those_of_its_threshold():
     said = dict(re.findall(r'<output data-out="(\w+)">([^<]+)<', html))
 
     assert said["threshold"] == "0.90"
-    assert said["coverage"] == f"{100 * shown.coverage[90]:.1f} %"
-    assert said["accuracy"] == f"{100 * shown.accuracy[90]:.1f} %"
+    assert said["coverage"] == f"{100 * shown.coverage[90]:.1f}%"
+    assert said["accuracy"] == f"{100 * shown.accuracy[90]:.1f}%"
     assert int(said["wrong"]) == shown.accepted[90] - shown.right[90]
     assert f"<b>{shown.accepted[90]}</b> of {shown.total} images called knee" in html
     assert html.count("<svg") == html.count('role="img"') == 4
