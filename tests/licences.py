@@ -23,9 +23,9 @@ LINUX = {"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux"
 
 # Permissive licences, and MPL-2.0, which asks for changes to its own files only; in every spelling that occurs.
 ALLOWED = frozenset(
-    """0BSD; Apache-2.0; Apache 2.0 License; Apache License 2.0; Apache Software License; LLVM-exception; BSD;
-    BSD License; BSD-2-Clause; BSD-3-Clause; BSL-1.0; CC0-1.0; CNRI-Python; ISC; ISC License; MIT; MIT License; MIT-CMU;
-    MPL-2.0; PSF-2.0; PSFL; Python Software Foundation License; Zlib""".replace("\n    ", " ").split("; ")
+    """0BSD; Apache-2.0; Apache 2.0; Apache 2.0 License; Apache License 2.0; Apache Software License; LLVM-exception;
+    BSD; BSD License; BSD-2-Clause; BSD-3-Clause; BSL-1.0; CC0-1.0; CNRI-Python; ISC; ISC License; MIT; MIT License;
+    MIT-CMU; MPL-2.0; PSF-2.0; PSFL; Python Software Foundation License; Zlib""".replace("\n    ", " ").split("; ")
 )
 _NVIDIA = "NVIDIA's terms, not open source: comes with torch's builds for CUDA on Linux, not with its CPU build"
 REMARKS = {  # (package, licence): why it may be there all the same
