@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from mri_models.evaluation.calibration import NEVER, accept_threshold, fit_mahalanobis, fit_temperature, risk_coverage
+from mri_models.evaluation.collect import Outputs
 from mri_models.ood import MahalanobisScore
+from mri_models.training.export import label_thresholds
+from mri_models.training.recipe import load_recipe
+from mri_models.types import Prediction
 
 
 @pytest.fixture
@@ -165,3 +170,31 @@ def test_risk_coverage_by_hand():
     assert curve.risk.tolist() == [0, 0, 0.25]
     assert curve.effective.tolist() == [1, 2, 4]
     assert curve.area == pytest.approx(0.125)
+
+
+class Told:
+    """A classifier whose logits are its answers: column 0 the confidence in "a", column 1 how unfamiliar."""
+
+    labels = ("a", "b")
+
+    def decide(self, logits: np.ndarray, features: np.ndarray) -> list[Prediction]:
+        return [
+            Prediction("ab"[int(p < 0.5)], max(p, 1 - p), 0.6, {"a": p, "b": 1 - p}, far, 0.99, True)
+            for p, far in logits.tolist()
+        ]
+
+
+@pytest.mark.parametrize("by_label", [False, True])
+def test_an_intruder_that_is_refused_as_unfamiliar_raises_no_threshold(by_label):
+    right = [(p, 0.5) for p in np.linspace(0.61, 0.99, 200)]
+    intruders = [(0.95, 0.999)] * 40  # sure, wrong, and unlike anything seen
+    recipe = replace(load_recipe("gate"), threshold_by_label=by_label, accept_accuracy=0.97)
+
+    def thresholds(rows: list[tuple[float, float]], wrong: int) -> dict[str, float]:
+        labels = np.array([0] * (len(rows) - wrong) + [1] * wrong)
+        outputs = Outputs(np.array(rows), np.zeros((len(rows), 1)), labels, ())
+        return label_thresholds(Told(), outputs, np.ones(len(rows)), recipe)
+
+    assert thresholds([*right, *intruders], 40) == thresholds(right, 0)
+    familiar = [(p, 0.5) for p, _ in intruders]
+    assert thresholds([*right, *familiar], 40)["a"] > 0.95 > thresholds(right, 0)["a"]
