@@ -86,6 +86,6 @@ def _probabilities(
     scores, found = probe(classifier), []
     for part in torch.from_numpy(gone).to(image.device)[:, None].float().split(64):  # bounds memory
         mask = torch.nn.functional.interpolate(part, image.shape[2:], mode="nearest")
-        shares = (scores(torch.lerp(image, without, mask)) / classifier.calibration.temperature).softmax(1)
+        shares = scores(torch.lerp(image, without, mask)).sigmoid()
         found.append(shares[:, classifier.labels.index(target)].cpu().numpy())
     return np.concatenate(found).astype(np.float64)

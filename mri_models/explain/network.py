@@ -1,4 +1,4 @@
-"""What every method asks of a network: class scores, an image without its details, and a place on the scan's grid."""
+"""What every method asks of a network: log-odds, an image without its details, and a place on the scan's grid."""
 
 from __future__ import annotations
 
@@ -18,27 +18,38 @@ BASELINE_BLUR = 0.03  # of Integrated Gradients' baseline, in shares of the canv
 VEIL_BLUR = 0.06  # of what replaces removed regions: at 0.03 half of the tumours are still told by their blob
 BATCH = 16  # images per forward pass of a probe: bounds memory
 
-Probe = Callable[[torch.Tensor], torch.Tensor]  # (B, 3, S, S) -> (B, C) pre-softmax class scores, float32
+Probe = Callable[[torch.Tensor], torch.Tensor]  # (B, 3, S, S) -> (B, C) log-odds, float32
 
 
-def logits(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:
-    """(B, 3, S, S) → (B, C) pre-softmax scores in full precision: half would open the completeness gap."""
+def log_odds(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:
+    """(B, 3, S, S) → (B, C) log-odds of each class against all others, at the temperature of the scores shown.
+
+    What is explained by every method that asks for scores. A class's logit alone would not do: softmax is blind to what
+    all logits share, and these networks' own class often loses logit while it gains probability.
+    """
     step()
-    return classifier.network(batch.contiguous(memory_format=torch.channels_last))
+    logits = classifier.network(batch.contiguous(memory_format=torch.channels_last)).float()
+    scores = logits / classifier.calibration.temperature
+    own = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
+    return scores - scores[:, None].masked_fill(own, -torch.inf).logsumexp(2)
 
 
 def probe(classifier: Classifier) -> Probe:
-    """Scores for hundreds of altered images: half precision where the machine is faster with it, BATCH at a time."""
+    """Log-odds of hundreds of altered images: half precision where the machine is faster with it, BATCH at a time."""
     device = classifier.device.type
     half = torch.float16 if device == "cuda" else torch.bfloat16
-    quick = device == "cuda" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
     @torch.inference_mode()
     def scores(batch: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device, half, enabled=quick):
-            return torch.cat([logits(classifier, part).float() for part in batch.split(BATCH)])
+        with torch.autocast(device, half, enabled=quick(device)):
+            return torch.cat([log_odds(classifier, part) for part in batch.split(BATCH)])
 
     return scores
+
+
+def quick(device: str) -> bool:
+    """Whether half precision is the faster one there."""
+    return device == "cuda" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def blurred(image: torch.Tensor, share: float = BASELINE_BLUR) -> torch.Tensor:

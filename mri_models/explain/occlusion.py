@@ -1,4 +1,4 @@
-"""Occlusion (Zeiler & Fergus 2014, captum): how far the class score falls when a window is veiled."""
+"""Occlusion (Zeiler & Fergus 2014, captum): how far the class's log-odds fall when a window is veiled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW, STRIDE = 1 / 8, 1 / 16  # in shares of the canvas: 225 windows
 
 
 def occlusion(classifier: Classifier, scan: Scan, target: str) -> Attribution:
-    """Mean fall of the class score over the windows that cover a place, as (H, W) on the scan's grid."""
+    """Mean fall of the class's log-odds over the windows that cover a place, as (H, W) on the scan's grid."""
     image = to_tensor(scan, classifier.spec).to(classifier.device)
     size, channels = image.shape[-1], image.shape[1]
     window, stride = round(size * WINDOW), round(size * STRIDE)

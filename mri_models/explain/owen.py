@@ -1,6 +1,6 @@
 """SHAP by regions: Owen values over a tree of rectangles, the rule of the `shap` package's PartitionExplainer.
 
-The image is halved again and again. Each half is worth what the class score gains when it appears, averaged over
+The image is halved again and again. Each half is worth what the score gains when it appears, averaged over
 whether its sibling is there already; what a region is worth is what its parts are worth, so the values always add up
 to the score's whole change from the veiled image (local accuracy). Regions of large worth are split first, until the
 evaluations are spent. Our own form because `shap` brings numba, llvmlite and pandas for two hundred lines.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mri_models.classify import Classifier
-from mri_models.explain.network import logits, on_scan, probe, veil
+from mri_models.explain.network import log_odds, on_scan, probe, veil
 from mri_models.preprocess import to_tensor
 from mri_models.types import Attribution, Scan
 
@@ -135,11 +135,11 @@ def _middle(mass: np.ndarray) -> int:
 
 
 def shap(classifier: Classifier, scan: Scan, target: str) -> Attribution:
-    """Owen values of image regions for one class score, as (H, W) on the scan's grid.
+    """Owen values of image regions for the class's log-odds, as (H, W) on the scan's grid.
 
     A region's value is spread evenly over its cells that change.
 
-    completeness_gap: local accuracy against the scores in full precision; the evaluations may run in half.
+    completeness_gap: local accuracy against log-odds in full precision; the evaluations may run in half.
     """
     image = to_tensor(scan, classifier.spec).to(classifier.device)
     without = veil(image)
@@ -155,7 +155,7 @@ def shap(classifier: Classifier, scan: Scan, target: str) -> Attribution:
     mass = torch.nn.functional.adaptive_avg_pool2d(detail, GRID)[0, 0].cpu().numpy().astype(np.float64)
     values = owen_values(game, mass, EVALUATIONS, np.random.default_rng(SEED))
     with torch.inference_mode():
-        high, low = logits(classifier, torch.cat([image, without]))[:, index].tolist()
+        high, low = log_odds(classifier, torch.cat([image, without]))[:, index].tolist()
     gap = abs(values.sum() - (high - low)) / max(abs(high - low), 1e-6)
     canvas = np.asarray(_stretched(values, side)) * GRID**2 / side**2
     return on_scan(canvas, classifier, scan, NAME, target, completeness_gap=gap, steps=EVALUATIONS, baseline="veiled")
