@@ -19,6 +19,7 @@ from mri_models.preprocess import InputSpec
 from mri_models.training import segment
 from mri_models.training.commands import trade
 from mri_models.training.outlines import (
+    HEALED,
     SUBJECTS,
     Outlined,
     Outlines,
@@ -27,14 +28,10 @@ from mri_models.training.outlines import (
     letterbox_mask,
 )
 from mri_models.training.recipe import FOLDER
-from mri_models.training.segment import (
-    load_network,
-    load_segment_recipe,
-    overlap,
-    parameter_groups,
-    start_encoder,
-)
+from mri_models.training.segment import overlap, parameter_groups
 from mri_models.training.segment_export import export
+from mri_models.training.segment_start import load_network, load_segment_recipe, start_encoder, start_network
+from mri_models.training.taught import taught
 from mri_models.training.volumes import read_volumes
 from mri_models.types import Scan
 from mri_models.unet import ResUNet
@@ -112,6 +109,48 @@ def test_another_trunk_is_refused(tmp_path):
         start_encoder(ResUNet("resnet10t", ["tumour"], widths=(16, 16, 8, 8)), tmp_path)
 
 
+def test_a_trunk_takes_the_place_of_the_encoder_only(tmp_path):
+    torch.manual_seed(0)
+    changes = [*SMALL_RUN, "trunk='brain'"]
+    recipe = load_segment_recipe("segment_tumour_first", changes)
+    (tmp_path / "brain").mkdir()
+    other = ResUNet(recipe.encoder, ["tumour"], recipe.encoder_args, recipe.widths)
+    state = {f"timm_model.{key}": value for key, value in other.encoder.state_dict().items()}
+    save_file(state, tmp_path / "brain" / "model.safetensors")
+    network = start_network(recipe, tmp_path, tmp_path)
+    torch.testing.assert_close(network.encoder.conv1[0].weight, other.encoder.conv1[0].weight)
+    assert not torch.equal(network.head.weight, other.head.weight)
+
+
+class Bright(torch.nn.Module):
+    """Takes what is brighter than `level` for a tumour; `halves` the answer on images that it sees mirrored."""
+
+    def __init__(self, level: float = 0.7, *, halves: bool = False):
+        super().__init__()
+        self.level, self.halves = level, halves
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        tumour = (batch[:, :1] > 2 * self.level - 1).float()
+        if self.halves:
+            tumour[..., : tumour.shape[-1] // 2] = 0
+        return torch.cat([torch.zeros_like(tumour), 20 * tumour - 10], 1)
+
+
+@pytest.mark.parametrize(
+    ("network", "found"), [(Bright(), 2), (Bright(halves=True), 0), (Bright(2.0), 0)], ids=["sure", "torn", "nothing"]
+)
+def test_a_teacher_outlines_training_tumours_without_an_outline(tumours, network, found):
+    lines = (tumours / "manifest.csv").read_text().splitlines()
+    lines = [line.replace(f"{i}_mask.png", "") if i in (0, 1, 3) else line for i, line in enumerate(lines, -1)]
+    (tumours / "manifest.csv").write_text("\n".join(lines) + "\n")  # 0 and 1 train, 3 validates
+    outlines = taught(tumours, 80, network, 64)
+    assert len(outlines) == found
+    for one in outlines:
+        assert one.split == "train"
+        assert one.kind in ("glioma", "meningioma")
+        assert 100 < one.mask.sum() < 500  # the disc has 253 pixels
+
+
 @pytest.mark.weights
 def test_the_first_stages_stay_and_the_rest_learns(tmp_path):
     lesson = segment.Lesson(load_segment_recipe("segment_tumour_first"), tmp_path, ROOT / "weights").train()
@@ -187,5 +226,6 @@ def test_volumes_come_in_one_orientation(tmp_path):
 def test_the_corpus_never_trains_on_the_other_hospital(corpus):
     found = SUBJECTS["tumour"].read(corpus, 64)
     assert {p.split for p in found if p.source == "tcia_btp"} == {"test"}
-    assert all(p.mask.any() for p in found if p.source == "cheng2015")
+    assert all(p.mask.any() == (p.kind != HEALED) for p in found if p.source == "cheng2015")
+    assert {p.split for p in found if p.kind == HEALED} == {"train", "val"}
     assert not any(p.mask.any() for p in found if p.kind == "no_tumor")

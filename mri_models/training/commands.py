@@ -60,12 +60,13 @@ def trade(name_or_path: str) -> Trade:
         segment3d,
         segment3d_export,
         segment_export,
+        segment_start,
     )
 
     trades = {
         anomaly.KIND: Trade(anomaly.load_anomaly_recipe, anomaly.train, anomaly_export.export),
         discs.KIND: Trade(discs.load_disc_recipe, discs.train, discs_export.export, weights=True),
-        segment.KIND: Trade(segment.load_segment_recipe, segment.train, segment_export.export, weights=True),
+        segment.KIND: Trade(segment_start.load_segment_recipe, segment.train, segment_export.export, weights=True),
         segment3d.KIND: Trade(segment3d.load_segment3d_recipe, segment3d.train, segment3d_export.export),
     }
     kind = recipe.read_values(name_or_path)[1].get("kind")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,11 +16,13 @@ from mri_models.preprocess import InputSpec, fit_box, letterbox, normalise
 from mri_models.training.augment import Rng, augment, match_histogram, transplant
 from mri_models.training.corpus import TASKS, Sample, read_corpus, read_mask, read_pixels, trainable
 from mri_models.training.exams import INTACT, joined_exams, middle, read_slices
+from mri_models.training.heal import heal, midline
 from mri_models.training.knee import exchange, level, notch
 from mri_models.training.volumes import read_volumes
 
 HISTOGRAM_SHARE = 0.2  # of images that take over another image's grey levels
 EXTERNAL = "external"  # kind of the images that only ever test
+HEALED = "healed"  # kind of tumour slices whose tumour was taken out
 NOTED = "noted"  # kind of knees with a torn ligament that nobody outlined
 EXCHANGED = 0.4  # share of knees that get another knee's ligament
 LEVELLED = 0.4  # of knees that take over the grey levels of one of another kind
@@ -61,13 +63,24 @@ class Subject:
 
 
 def tumours(data: Path, longest: int) -> list[Outlined]:
-    """Tumour slices with their outline, by tumour, healthy brains without one, and another hospital's for testing."""
+    """Tumour slices with their outline; brains without a tumour, healthy or healed; another hospital's for testing."""
     samples = read_corpus(data)
     names = TASKS["brain"]
     chosen = [s for s in samples if s.mask and s.source == "cheng2015"]
     chosen += [s for s in samples if s.targets["brain"] == names.index("no_tumor")]
     found = [_outlined(s, longest, names[s.targets["brain"]]) for s in _usable(chosen)]
+    found += healed([p for p in found if p.mask.any() and p.split != "test"])
     return found + [_outlined(s, longest, EXTERNAL) for s in samples if s.source == "tcia_btp"]
+
+
+def healed(pictures: Sequence[Outlined]) -> Iterator[Outlined]:
+    """The same heads without their tumour, where the healthy half can stand in for it."""
+    for index, picture in enumerate(pictures):
+        matrix = midline(_floats(picture), picture.mask)
+        if matrix is not None:
+            image = heal(_floats(picture), picture.mask, matrix, np.random.default_rng(index))
+            empty = np.zeros_like(picture.mask)
+            yield replace(picture, pixels=(image * 255).round().astype(np.uint8), mask=empty, kind=HEALED)
 
 
 def ligaments(data: Path, longest: int) -> list[Outlined]:
@@ -142,7 +155,7 @@ SUBJECTS = {
     "tumour": Subject(
         labels=("tumour",),
         read=tumours,
-        shares={"glioma": 0.27, "meningioma": 0.27, "pituitary": 0.23, "no_tumor": 0.23},
+        shares={"glioma": 0.3, "meningioma": 0.2, "pituitary": 0.17, "no_tumor": 0.18, HEALED: 0.15},
         part="brain",
         patterns=TUMOURS,
         least=0.6,  # together: which of the three it is may stay open

@@ -8,7 +8,7 @@ from pathlib import Path
 from mri_models.hub import CONFIG
 from mri_models.training.card import CITATIONS
 from mri_models.training.knee_rule import stated
-from mri_models.training.segment import SegmentRecipe
+from mri_models.training.segment_start import SegmentRecipe
 from mri_models.types import DISCLAIMER
 
 PURPOSE = {

@@ -22,8 +22,8 @@ from mri_models.training.corpus import read_corpus, split_hash
 from mri_models.training.fit import MEAN, STD, run_folder
 from mri_models.training.knee_rule import tear_rule
 from mri_models.training.outlines import SUBJECTS, Outlined
-from mri_models.training.segment import SegmentRecipe, load_network
 from mri_models.training.segment_card import write_card
+from mri_models.training.segment_start import SegmentRecipe, load_network
 from mri_models.types import Mask
 
 BATCH = 8
