@@ -16,7 +16,15 @@ from mri_models.discnet import DiscNet
 from mri_models.discs import DiscGrader, GradeRule, calibrated, graded, spans, worst_of
 from mri_models.errors import WeightsError
 from mri_models.evaluation.discs import Graded as Answers
-from mri_models.evaluation.discs import averaged, grades, measure_discs, same_levels, weighted_kappa
+from mri_models.evaluation.discs import (
+    Overall,
+    averaged,
+    grades,
+    measure_discs,
+    overall_of,
+    same_levels,
+    weighted_kappa,
+)
 from mri_models.levels import chain, cut, disc_boxes, places, separated, to_crop
 from mri_models.training.discs import DiscRecipe, Lesson, load_disc_recipe, softened, together
 from mri_models.training.discs_export import fit_mass, platt
@@ -334,3 +342,15 @@ def test_measures_name_missed_levels(tmp_path, grader):
     assert found["missed"] == 4  # two slices, L2/L3 and L1/L2 each
     assert found["counted"] == {"slices": 1, "right": 1}
     assert found["grades"]["all"]["discs"] == 6
+
+
+def test_the_worst_discs_class_is_measured_with_its_calibration():
+    truth = np.array([0, 0, 1, 1, 2, 2])
+    answer = np.array([0, 1, 1, 1, 2, -1])  # the last spine was not found
+    confidence = np.array([0.9, 0.5, 0.8, 0.8, 1.0, 0.0])
+    patients = np.array([*"abcdef"])
+    found = overall_of(Overall(truth, answer, confidence, confidence > 0.85, patients))
+    assert found["balanced_accuracy"]["value"] == pytest.approx((0.5 + 1.0 + 0.5) / 3, abs=1e-4)
+    assert found["ece"]["value"] == pytest.approx((0.1 + 0.5 + 0.2 + 0.2 + 0 + 0) / 6, abs=1e-4)
+    assert found["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 1]]
+    assert (found["accepted"], found["right_among_accepted"]) == (2, 2)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from mri_models.discnet import FINDINGS
 from mri_models.discs import OVERALL, DiscGrader, GradeRule, graded, spans
-from mri_models.evaluation.metrics import MIN_PATIENTS, Estimate
+from mri_models.evaluation.metrics import ECE_BINS, MIN_PATIENTS, Estimate, equal_mass_bins
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.levels import LEAST
 from mri_models.training.spines import BOXES, GRADINGS, Finder, read_boxes, read_gradings, read_pixels, read_slices
@@ -31,9 +31,9 @@ BOTH = "T1 and T2 of a patient, mean"
 NOTE = (
     "Exact, within one: share of graded discs whose answer is the reader's grade, or at most one off; kappa: quadratic "
     "weights (Cohen 1968). Discs are found and counted by the outline network, not taken from the tables; missed: "
-    "graded levels without a disc found. Overall: the worst disc's class (low, moderate, severe) against the reader's, "
-    "mean recall. Brackets: 95 % interval over patients (bootstrap). One reader graded each disc once; two readers "
-    "agree on about 70 % of such grades."
+    "graded levels without a disc found. Worst disc: at most grade 3 is low, 4 moderate, 5 severe; balanced accuracy: "
+    "mean recall of the three. Brackets: 95 % interval over patients (bootstrap). One reader graded each disc once; "
+    "two readers agree on about 70 % of such grades."
 )
 
 
@@ -56,10 +56,11 @@ class Graded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overall:
-    """M slices: truth and answer, index in OVERALL (-1: no spine found), accepted, patient."""
+    """M slices: truth and answer, index in OVERALL (-1: no spine found), its probability, accepted, patient."""
 
     truth: np.ndarray
     answer: np.ndarray
+    confidence: np.ndarray
     accepted: np.ndarray
     patients: np.ndarray
 
@@ -83,8 +84,8 @@ def measure_discs(grader: DiscGrader, find: Finder, data: Path, split: str, limi
                 rows.append((disc.pfirrmann, three, label, one.patient, one.sequence, level))
             elif label and level <= 5:
                 missed.append(one.patient)
-        answer = OVERALL.index(found.overall.label) if found else -1
-        overall.append((max(0, one.worst - 3), answer, bool(found and found.overall.accepted), one.patient))
+        answer, sure = (OVERALL.index(found.overall.label), found.overall.confidence) if found else (-1, 0.0)
+        overall.append((max(0, one.worst - 3), answer, sure, bool(found and found.overall.accepted), one.patient))
         if one.path.stem in tabled:
             share = pixels.shape[1] / one.grid[0]
             counted.append(same_levels(boxes, np.array(tabled[one.path.stem]) * share))
@@ -195,20 +196,34 @@ def overall_of(worst: Overall) -> dict[str, Any]:
     """Mean recall of the worst disc's class, the share accepted, and how many of those are right."""
     right = worst.answer == worst.truth
     kinds = np.eye(len(OVERALL))[worst.truth]
+    bins = np.eye(ECE_BINS)[equal_mass_bins(worst.confidence)]
 
     def recall(weights: np.ndarray) -> float:
         whole = weights @ kinds
         return float(((weights * right) @ kinds / np.maximum(whole, 1e-9))[whole > 0].mean())
+
+    def ece(weights: np.ndarray) -> float:
+        return float(np.abs((weights * (worst.confidence - right)) @ bins).sum() / weights.sum())
 
     accepted = worst.accepted
     return {
         "slices": len(right),
         "balanced_accuracy": bootstrapped(recall, worst.patients),
         "accuracy": bootstrapped(lambda weights: float(np.average(right, weights=weights)), worst.patients),
+        "ece": bootstrapped(ece, worst.patients),
+        "confusion": confusion_of(worst),
         "coverage": bootstrapped(lambda weights: float(np.average(accepted, weights=weights)), worst.patients),
         "accepted": int(accepted.sum()),
         "right_among_accepted": int((right & accepted).sum()),
     }
+
+
+def confusion_of(worst: Overall) -> list[list[int]]:
+    """Slices by the reader's class (rows) and the answer (columns); slices without a spine found are left out."""
+    table = np.zeros((len(OVERALL), len(OVERALL)), int)
+    found = worst.answer >= 0
+    np.add.at(table, (worst.truth[found], worst.answer[found]), 1)
+    return table.tolist()
 
 
 def bootstrapped(
@@ -236,16 +251,18 @@ def disc_table(found: Mapping[str, Any]) -> str:
     words = (
         f"The stated range of grades holds the reader's: {cell(stated['right'])}, {stated['width']:.2f} grades wide. "
         f"Levels L5/S1 to L1/L2 missed: {found['missed']}. Counted right from the sacrum: {counted['right']} of "
-        f"{counted['slices']} slices with boxes in the tables. Overall, {overall['slices']} slices: balanced accuracy "
-        f"{cell(overall['balanced_accuracy'])}; accepted {overall['accepted']}, of those right "
-        f"{overall['right_among_accepted']}."
+        f"{counted['slices']} slices with boxes in the tables.\n\nThe image's answer, its worst disc's class, on "
+        f"{overall['slices']} slices: balanced accuracy {cell(overall['balanced_accuracy'])}, "
+        f"ECE {cell(overall['ece'])}; accepted {overall['accepted']}, of those right {overall['right_among_accepted']}."
     )
+    classes = [[name, *map(str, row)] for name, row in zip(OVERALL, overall["confusion"], strict=True)]
     off = [[f"grade {g}", *map(str, row)] for g, row in zip(GRADES, found["confusion"], strict=True)]
     return "\n\n".join(
         [
             table(head, rows),
             table(["finding", "discs with it", "AUROC"], findings),
             words,
+            table(["reader's worst disc", *(f"→ {name}" for name in OVERALL)], classes),
             table(["reader", *(f"→ {g}" for g in GRADES)], off),
             NOTE,
         ]
