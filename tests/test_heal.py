@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
-from mri_models.training.brains import NORMAL, healed_cases
-from mri_models.training.corpus import read_corpus
 from mri_models.training.heal import heal, midline, reflected, reflection
 
 
@@ -69,20 +64,3 @@ def test_a_reflection_undoes_itself():
     image = cv2.GaussianBlur(head(), (0, 0), 2)
     twice = reflected(reflected(image, matrix.astype(np.float32)), matrix.astype(np.float32))
     assert np.abs(twice - image)[20:100, 25:75].max() < 0.05
-
-
-def test_healed_slices_count_as_normal_and_keep_their_patient(tmp_path):
-    columns = ("path", "modality", "body_part", "label", "patient", "split", "source", "mask", "note")
-    rows = []
-    for name, split in (("a", "train"), ("b", "val"), ("c", "test")):
-        sick, region = with_tumour(head(), 72, 60)
-        Image.fromarray((sick * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
-        Image.fromarray(region * 255).save(tmp_path / f"{name}_mask.png")
-        rows.append((f"{name}.png", "mri", "brain", "glioma", name, split, "cheng2015", f"{name}_mask.png", ""))
-    with (tmp_path / "manifest.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([columns, *rows])
-    (case,) = healed_cases(read_corpus(tmp_path), "val")
-    assert (case.label, case.source, case.patient) == (NORMAL, "cheng2015", "b")
-    healed = case.read().pixels
-    assert healed.shape == (120, 100)
-    assert healed[60, 72] < 0.9 < 0.99 < with_tumour(head(), 72, 60)[0][60, 72]

@@ -20,7 +20,7 @@ from mri_models.normals import COMPONENTS, Z_LIMIT, Evidence
 from mri_models.training.anomaly import Curve
 from mri_models.training.anomaly_export import VARIANT
 from mri_models.training.anomaly_fit import Measured, gather, measure, probability, redrawn
-from mri_models.training.brains import NORMAL, case_of
+from mri_models.training.brains import NORMAL
 from mri_models.training.corpus import IGNORE, TASKS, Sample
 from mri_models.types import CATEGORIES
 
@@ -33,9 +33,8 @@ NAMES = {"all": "all components", "without_outline": "without the outline"}
 def measure_anomaly(detector: AnomalyDetector, samples: Sequence[Sample], split: str, limit: int | None) -> dict:
     """The part of metrics.json about the anomaly score."""
     chosen = thin([s for s in samples if s.split == split and _useful(s)], limit)
-    cases = [case_of(sample) for sample in chosen]
-    evidence = gather(detector.observer, cases)
-    measured = measure(detector.memory, evidence, cases)
+    evidence = gather(detector.observer, chosen)
+    measured = measure(detector.memory, evidence, chosen)
     mri = json.loads((detector.folder / CONFIG).read_text(encoding="utf-8"))["mri"]
     scored = scores(detector, measured, evidence, mri)
     shown = scored[f"score: {NAMES[mri['combination']]}"]

@@ -52,10 +52,6 @@ letterboxed.
 **Out of scope** Any decision about a person, other body parts, children, operated brains. An unusual image can be an
 unusual scanner. A normal score does not say that a brain is healthy: one slice can lie beside the lesion.
 
-**Healed slices** In {mri["healed_images"]["train"]} contrast-enhanced training slices the tumour gave way to the
-mirrored other half of the head. They stand in the memory beside the normal brains, which were all scanned without
-contrast medium. They are not healthy people: what the outline left out, such as swelling, can still be seen in some.
-
 ## What is measured
 
 | component | meaning | mean of normals | their spread | weight |
@@ -63,8 +59,7 @@ contrast medium. They are not healthy people: what the outline left out, such as
 {_components(mri)}
 
 Weights belong to the z-scores (capped at 6 spreads) in a logistic regression with weights that cannot be negative,
-fitted on {mri["images"]["validation"]} validation images, {mri["healed_images"]["validation"]} healed ones and
-augmented copies of all, classes and sources balanced.
+fitted on {mri["images"]["validation"]} validation images and augmented copies of them, classes and sources balanced.
 The score is the probability that the image is no normal brain if half of all images were none.
 {_combinations(mri)}
 
@@ -86,7 +81,7 @@ Normal below {low:.2f}, borderline from {low:.2f}, anomalous from {high:.2f}. Ru
 ## Data
 
 Patients are divided once for all (split hash `{mri["split_hash"][:12]}`); test patients chose nothing. Stored are
-weights, features and scores of normal brains and healed slices, never an image.
+weights, features and scores of normal brains, never an image.
 
 {_cited(mri)}
 

@@ -39,8 +39,8 @@ from mri_models.training.anomaly_fit import (
     remember,
     thresholds,
 )
-from mri_models.training.brains import Case, case_of, healed_cases, normal_brains
-from mri_models.training.corpus import IGNORE, read_corpus, split_hash
+from mri_models.training.brains import normal_brains
+from mri_models.training.corpus import IGNORE, Sample, read_corpus, split_hash
 from mri_models.training.fit import run_folder
 from mri_models.training.recipe import load_recipe
 
@@ -63,16 +63,15 @@ class Fit:
 def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Fit the score on validation patients and write WEIGHTS/anomaly; returns that folder."""
     samples = read_corpus(data)
-    seen = [case_of(s) for s in normal_brains(samples, "train")]
-    judged = [case_of(s) for s in samples if s.split == "val" and s.targets["brain"] != IGNORE]
-    healed = {split: list(healed_cases(samples, split)) for split in ("train", "val")}
+    seen = normal_brains(samples, "train")
+    judged = [s for s in samples if s.split == "val" and s.targets["brain"] != IGNORE]
     candidates = [name for name in (recipe.name, recipe.rival) if name and finished(runs, name)]
     networks = {name: half(load_autoencoder(runs, name)) for name in candidates or [recipe.name]}
     brain = load_recipe(recipe.encoder)
     encoder = Classifier.load(weights / brain.name)
     head = outline_head(runs, brain.run or brain.name)
     observer = Observer(next(iter(networks.values())), encoder, recipe.encoder_size, tuple(recipe.levels), head)
-    fits = fit_each(networks, observer, (seen + healed["train"], judged + healed["val"]), recipe.seed)
+    fits = fit_each(networks, observer, (seen, judged), recipe.seed)
     best, *others = sorted(fits, key=lambda fit: -fit.auroc)
     folder = weights / NAME
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +89,6 @@ def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path
         "sources": sorted({s.source for s in seen}),
         "validation_sources": sorted({s.source for s in judged}),
         "images": {"train": len(seen), "validation": len(judged)},
-        "healed_images": {"train": len(healed["train"]), "validation": len(healed["val"])},
         "curves": {name: asdict(read_curve(runs, name)) for name in networks},
         "autoencoder": best.name,
         "autoencoder_validation_auroc": {fit.name: round(fit.auroc, 4) for fit in fits},
@@ -115,9 +113,9 @@ def outline_head(runs: Path, run: str) -> tuple[np.ndarray, float]:
 
 
 def fit_each(
-    networks: dict[str, Autoencoder], observer: Observer, split: tuple[Sequence[Case], Sequence[Case]], seed: int
+    networks: dict[str, Autoencoder], observer: Observer, split: tuple[Sequence[Sample], Sequence[Sample]], seed: int
 ) -> list[Fit]:
-    """One Fit for each autoencoder; `split` is (training images of normals, validation images)."""
+    """One Fit for each autoencoder; `split` is (normal training images, validation images)."""
     seen, judged = (gather(observer, part) for part in split)
     judged += gather(observer, split[1], augmented=True)
     bank = patch_bank(seen, seed)

@@ -1,10 +1,9 @@
 """Evidence on training and validation brains → the memory of normals and the rule of the anomaly score.
 
-The memory is made of the training split's normal brains and of its tumour slices without their tumour (heal.py).
-Everything else, the choice between two autoencoders and between two combinations included, is learned on validation
-patients, and judged on those left out of each fold. Each of their images comes twice, as it is and augmented like
-training images: on the corpus' own scanners alone features that know the scanner would win. Thresholds and moments come
-from the images as they are.
+The memory is made of the training split's normal brains. Everything else, the choice between two autoencoders and
+between two combinations included, is learned on validation patients, and judged on those left out of each fold. Each
+of their images comes twice, as it is and augmented like training images: on the corpus' own scanners alone features
+that know the scanner would win. Thresholds and moments come from the images as they are.
 """
 
 from __future__ import annotations
@@ -24,12 +23,13 @@ from tqdm.auto import tqdm
 from mri_models.anomaly import Observer
 from mri_models.autoencoder import Autoencoder, similarity
 from mri_models.evaluation.calibration import fit_mahalanobis
+from mri_models.intake import read_scan
 from mri_models.normals import COMPONENTS, Z_LIMIT, Evidence, NormalMemory
 from mri_models.ood import unit_length
 from mri_models.pixels import stretch
 from mri_models.preprocess import letterbox
-from mri_models.training.brains import NORMAL, Case
-from mri_models.training.corpus import IGNORE
+from mri_models.training.brains import NORMAL
+from mri_models.training.corpus import IGNORE, Sample
 from mri_models.training.export import perturb
 from mri_models.types import Scan
 
@@ -94,11 +94,11 @@ class Combination:
     auroc: float
 
 
-def gather(observer: Observer, cases: Sequence[Case], *, augmented: bool = False) -> list[Evidence]:
-    """Evidence on images, exactly as serving sees them; `augmented` ones by the classifiers' own chain."""
+def gather(observer: Observer, samples: Sequence[Sample], *, augmented: bool = False) -> list[Evidence]:
+    """Evidence on corpus images, exactly as serving sees them; `augmented` ones by the classifiers' own chain."""
     found: list[Evidence] = []
-    for start in tqdm(range(0, len(cases), BATCH), desc="evidence", leave=False):
-        scans = [case.read() for case in cases[start : start + BATCH]]
+    for start in tqdm(range(0, len(samples), BATCH), desc="evidence", leave=False):
+        scans = [read_scan(s.path) for s in samples[start : start + BATCH]]
         if augmented:
             canvases = [letterbox(stretch(scan.pixels), CANVAS) for scan in scans]
             scans = [Scan(perturb(canvas, start + i)) for i, canvas in enumerate(canvases)]
@@ -147,16 +147,16 @@ def patch_bank(normals: Sequence[Evidence], seed: int) -> tuple[np.ndarray, np.n
 
 
 def measure(
-    memory: NormalMemory, evidence: Sequence[Evidence], cases: Sequence[Case], plain: int | None = None
+    memory: NormalMemory, evidence: Sequence[Evidence], samples: Sequence[Sample], plain: int | None = None
 ) -> Measured:
     """Every component of every image, with the truth; from `plain` on, if given, they are augmented copies."""
     rows = [memory.measure(one) for one in evidence]
     return Measured(
         values=np.array([[row[name] for name in COMPONENTS] for row in rows]),
-        labels=np.array([case.label for case in cases]),
-        sources=np.array([case.source for case in cases]),
-        patients=np.array([case.patient for case in cases]),
-        plain=np.arange(len(cases)) < plain if plain else np.ones(len(cases), bool),
+        labels=np.array([s.targets["brain"] for s in samples]),
+        sources=np.array([s.source for s in samples]),
+        patients=np.array([s.patient for s in samples]),
+        plain=np.arange(len(samples)) < plain if plain else np.ones(len(samples), bool),
     )
 
 

@@ -1,10 +1,8 @@
-"""Normal brains and others: which images the anomaly score learns from, and how mildly the autoencoder's are varied."""
+"""Normal brains as an autoencoder sees them: which images, and how mildly they are varied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,12 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from mri_models.errors import DataError
-from mri_models.intake import read_scan
-from mri_models.pixels import stretch
 from mri_models.preprocess import letterbox
-from mri_models.training.corpus import TASKS, Sample, read_mask, read_pixels, trainable
-from mri_models.training.heal import heal, midline
-from mri_models.types import Scan
+from mri_models.training.corpus import TASKS, Sample, read_pixels, trainable
 
 NORMAL = TASKS["brain"].index("no_tumor")
 SPLITS = ("train", "val")
@@ -30,41 +24,6 @@ def normal_brains(samples: Sequence[Sample], split: str) -> list[Sample]:
     if not chosen:
         raise DataError("no_normals", f"The corpus has no brain image labelled no_tumor in split {split!r}.")
     return chosen
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
-    """One image that the score is fitted or measured on; label: brain class or IGNORE."""
-
-    read: Callable[[], Scan]
-    label: int
-    source: str
-    patient: str
-
-
-def case_of(sample: Sample) -> Case:
-    """A corpus image as serving reads it."""
-    return Case(partial(read_scan, sample.path), sample.targets["brain"], sample.source, sample.patient)
-
-
-def healed_cases(samples: Sequence[Sample], split: str) -> Iterator[Case]:
-    """The outlined tumour slices of one split as normal brains: each without its tumour, where that can be taken out.
-
-    The only contrast-enhanced slices of which nothing is known to be abnormal: without them whatever was scanned with
-    contrast medium looks unusual.
-    """
-    chosen = [s for s in samples if s.split == split and s.targets["brain"] >= 0 and s.mask]
-    for index, sample in enumerate(s for s in chosen if split != "train" or trainable(s)):
-        image = stretch(read_scan(sample.path).pixels)
-        matrix = midline(image, read_mask(sample.mask, image.shape))
-        if matrix is not None:
-            read = partial(_healed, sample, matrix, index)
-            yield Case(read, NORMAL, sample.source, sample.patient)
-
-
-def _healed(sample: Sample, matrix: np.ndarray, seed: int) -> Scan:
-    image = stretch(read_scan(sample.path).pixels)
-    return Scan(heal(image, read_mask(sample.mask, image.shape), matrix, np.random.default_rng(seed)))
 
 
 class Brains(Dataset):

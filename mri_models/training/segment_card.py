@@ -17,9 +17,10 @@ PURPOSE = {
     "acl": "Outlines a torn anterior cruciate ligament on a sagittal slice of the knee.",
 }
 LIMITS = {
-    "tumour": "Learned from contrast-enhanced T1 slices of three tumour types, one tumour a slice. It outlines the "
-    "enhancing or solid part as that data's readers did, not oedema. Small metastases, operated brains, children and "
-    "other sequences were not seen.",
+    "tumour": "Learned from contrast-enhanced T1 slices of three tumour types, one tumour a slice; from some of them "
+    "once more with the tumour replaced by the mirrored other half of the head; and from other sources' tumours, "
+    "outlined by an earlier network. It outlines the enhancing or solid part as that data's readers did, not oedema. "
+    "Small metastases, operated brains, children and other sequences were hardly seen.",
     "spine": "Learned from T2 SPACE volumes of 27 people, one hospital group. On T1 and T2 slices of other scanners no "
     "outlines exist here to measure it by.",
     "acl": "Learned from the torn ligaments of 63 people of one source and the intact ones of 11 volunteers of another "
