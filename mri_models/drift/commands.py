@@ -115,15 +115,19 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _pipeline(weights: Path) -> tuple[Any, Mapping[str, str]]:
-    """The verdict of these weights, and the hashes of what it asks; one core an image: two at once beat two on one."""
+    """The verdict of these weights, and the hashes of what decides it; one core an image: two at once beat two on one.
+
+    Networks that outline volumes, or a pattern that is named already, change nothing that is watched.
+    """
     import torch
 
     from mri_models.pipeline import Pipeline
 
     torch.set_num_threads(1)
     pipeline = Pipeline.from_pretrained(weights)
-    seen = {name: digest for name, digest in pipeline.hashes.items() if name not in pipeline.volume_outlines}
-    return pipeline.verdict, seen
+    drawn = {name for name, segmenter in pipeline.outlines.items() if segmenter.rule.labels}
+    idle = drawn | set(pipeline.volume_outlines)
+    return pipeline.verdict, {name: digest for name, digest in pipeline.hashes.items() if name not in idle}
 
 
 def _refuse_stale(models: list[str]) -> None:
