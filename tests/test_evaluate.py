@@ -51,6 +51,7 @@ def test_thin_keeps_about_the_limit():
 
 @pytest.mark.corpus
 @pytest.mark.weights
+@pytest.mark.timeout(900)  # every part of it once, on two slow cores
 def test_a_small_evaluation_beats_chance_and_changes_no_table(pipeline, corpus, tmp_path):
     evaluate(pipeline, corpus, tmp_path, split="test", limit=40)
 
