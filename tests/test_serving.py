@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 from gradio_client import Client, handle_file
 from places import EXAMPLES, ROOT
 from serving_site import link_serving, serving_python
 
-from mri_models.evaluation.visitors import free_port, healthy
-
-STARTED = 120  # s
+from mri_models.evaluation import visitors
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +23,9 @@ def site(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(site, tmp_path_factory) -> Iterator[str]:
-    port = free_port()
-    log = tmp_path_factory.mktemp("serving") / "log.txt"
-    python, env = serving_python(site)
-    env |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
-    with log.open("w") as out:
-        process = subprocess.Popen([*python, "app.py"], cwd=ROOT, env=env, stdout=out, stderr=out)
-    url = f"http://127.0.0.1:{port}"
-    end = monotonic() + STARTED
-    while not healthy(url):
-        assert process.poll() is None, log.read_text()[-3000:]
-        assert monotonic() < end, log.read_text()[-3000:]
-        sleep(0.5)
-    yield url
-    process.terminate()
-    process.wait(30)
+def server(site) -> Iterator[str]:
+    with chdir(ROOT), visitors.server(*serving_python(site)) as (url, _, _):
+        yield url
 
 
 @pytest.mark.parametrize(("package", "there"), [("torch", True), ("cv2", True), ("pytest", False), ("sklearn", False)])

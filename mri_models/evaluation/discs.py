@@ -166,8 +166,13 @@ def ranges(discs: Graded, mass: float) -> dict[str, Any]:
 
 def confusion(truth: np.ndarray, given: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """(5, 5) sums of weights: rows are the reader's grade, columns the answer."""
-    counts = np.zeros((len(GRADES), len(GRADES)), int if weights is None else float)
-    np.add.at(counts, (truth - 1, given - 1), 1 if weights is None else weights)
+    return tally(truth - 1, given - 1, len(GRADES), weights)
+
+
+def tally(rows: np.ndarray, columns: np.ndarray, size: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """(size, size) sums of weights of the pairs (row, column), each from 0."""
+    counts = np.zeros((size, size), int if weights is None else float)
+    np.add.at(counts, (rows, columns), 1 if weights is None else weights)
     return counts
 
 
@@ -220,10 +225,8 @@ def overall_of(worst: Overall) -> dict[str, Any]:
 
 def confusion_of(worst: Overall) -> list[list[int]]:
     """Slices by the reader's class (rows) and the answer (columns); slices without a spine found are left out."""
-    table = np.zeros((len(OVERALL), len(OVERALL)), int)
     found = worst.answer >= 0
-    np.add.at(table, (worst.truth[found], worst.answer[found]), 1)
-    return table.tolist()
+    return tally(worst.truth[found], worst.answer[found], len(OVERALL)).tolist()
 
 
 def bootstrapped(

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,14 +35,16 @@ def visit(counts: Sequence[int] = COUNTS, examples: Path = Path("examples")) -> 
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, subprocess.Popen, float]]:
+def server(
+    python: Sequence[str] = (sys.executable,), environment: Mapping[str, str] = os.environ
+) -> Iterator[tuple[str, subprocess.Popen, float]]:
     """app.py on a free port: its address, its process, and the seconds until /healthz answered.
 
     Raises RuntimeError when it ends or stays silent for PATIENCE_S.
     """
     start, port = perf_counter(), free_port()
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "app.py"], env=environment, stdout=subprocess.DEVNULL)
+    environment = {**environment, "GRADIO_SERVER_PORT": str(port)}
+    process = subprocess.Popen([*python, "app.py"], env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         while not healthy(url):

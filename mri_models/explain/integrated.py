@@ -51,14 +51,13 @@ def integrated_gradients(classifier: Classifier, scan: Scan, target: str) -> Att
     stretches = path.stretches(ENDS)
     change = path.known[1.0] - path.known[0.0]
     while True:
-        steps = NODES * len(stretches) + path.spent
+        steps = NODES * (2 * len(stretches) - len(ENDS) + 1)  # those in stretches that were halved count too
         gap = abs(sum(part.error for part in stretches)) / max(abs(change), 1e-6)
         if gap <= TOLERANCE or steps + 2 * NODES > most:
             break
         worst = max(stretches, key=lambda part: abs(part.error))
         stretches.remove(worst)
         stretches += path.stretches((worst.start, (worst.start + worst.end) / 2, worst.end))
-        path.spent += NODES
     signed = torch.stack([part.values for part in stretches]).sum((0, 1)).float().cpu().numpy()
     soft = gaussian_filter(signed, SMOOTHING * signed.shape[0])
     return on_scan(soft, classifier, scan, NAME, target, completeness_gap=gap, steps=steps, baseline="blurred")
@@ -73,7 +72,6 @@ class Path:
         self.index = classifier.labels.index(target)
         self.method = IntegratedGradients(lambda batch: log_odds(classifier, batch))
         self.known: dict[float, float] = {}  # log-odds by share of the way
-        self.spent = 0  # steps in stretches that were halved later
 
     def points(self, shares: Sequence[float]) -> torch.Tensor:
         """(N, 3, S, S): images so far along the way."""

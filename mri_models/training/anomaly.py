@@ -19,11 +19,10 @@ from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
 from mri_models.errors import RecipeError
 from mri_models.training.brains import SPLITS, Brains, normal_brains
 from mri_models.training.corpus import draw_weights, read_corpus
-from mri_models.training.fit import BalancedTrainer, keep, run_folder
+from mri_models.training.fit import BEST, BalancedTrainer, keep, run_folder
 from mri_models.training.recipe import read_values, strict
 
 KIND = "autoencoder"
-BEST = "best.safetensors"
 PLAIN = 4  # every fourth training image is looked at without augmentation after each epoch
 
 

@@ -18,17 +18,15 @@ from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArgument
 from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.discnet import DiscNet, read_discnet
-from mri_models.errors import RecipeError
 from mri_models.levels import disc_boxes
 from mri_models.localize import Segmenter
 from mri_models.training.corpus import read_corpus
-from mri_models.training.fit import BalancedTrainer, keep, run_folder
+from mri_models.training.fit import BalancedTrainer, best_weights, keep, run_folder
 from mri_models.training.recipe import read_values, strict
 from mri_models.training.spines import Finder, Spine, Spines, read_spines
 from mri_models.types.discs import GRADES
 
 KIND = "discs"
-BEST = "best.safetensors"
 SOFT = 0.1  # share of a grade's weight that its neighbours get: readers differ by one grade on every third disc
 
 
@@ -235,9 +233,7 @@ def load_network(name: str, runs: Path) -> DiscNet:
 
     Raises RecipeError when there is none.
     """
-    path = run_folder(runs, name) / BEST
-    if not path.is_file():
-        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
+    path = best_weights(runs, name)
     trained = DiscRecipe(**json.loads((path.parent / "recipe.json").read_text()))
     members = trained.members
     if trained.joined:

@@ -26,6 +26,7 @@ from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe
 from mri_models.training.starts import grown
 
+BEST = "best.safetensors"  # of a run's folder
 MEAN = STD = (0.5, 0.5, 0.5)  # what the EfficientNet-Lite starts were trained with
 VALIDATION_IMAGES = 600  # per validation during the run; calibration uses all of them afterwards
 
@@ -35,14 +36,22 @@ def run_folder(runs: Path, name: str) -> Path:
     return runs / name.replace("/", "_")
 
 
+def best_weights(runs: Path, name: str) -> Path:
+    """The file that the finished run of a recipe keeps; RecipeError when there is none."""
+    path = run_folder(runs, name) / BEST
+    if not path.is_file():
+        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
+    return path
+
+
 def load_run(runs: Path, name: str) -> MultiTask:
     """The best network of a finished run, by recipe name."""
     folder = run_folder(runs, name)
-    if not (folder / "best.safetensors").is_file():
+    if not (folder / BEST).is_file():
         raise RecipeError("no_run", f"{folder} holds no finished run; train {name!r} first.")
     recipe = Recipe(**json.loads((folder / "recipe.json").read_text()))
     network = MultiTask(recipe)
-    state = load_file(folder / "best.safetensors")
+    state = load_file(folder / BEST)
     network.load_state_dict({key: value for key, value in state.items() if not key.startswith("imitate.")})
     return network.eval()
 
@@ -211,5 +220,5 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
 def keep(network: nn.Module, folder: Path, samples: Sequence[Sample], story: dict[str, object]) -> None:
     """best.safetensors, and history.json with how it came about."""
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, folder / "best.safetensors")
+    save_file(state, folder / BEST)
     (folder / "history.json").write_text(json.dumps({"split_hash": split_hash(samples)} | story, indent=1))

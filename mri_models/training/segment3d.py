@@ -18,7 +18,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.errors import RecipeError
 from mri_models.training.corpus import read_corpus
-from mri_models.training.fit import BalancedTrainer, keep, run_folder
+from mri_models.training.fit import BalancedTrainer, best_weights, keep, run_folder
 from mri_models.training.patches import Patches, Whole, on_grid
 from mri_models.training.recipe import read_values, strict
 from mri_models.training.segment import mean_dice, overlap
@@ -26,7 +26,6 @@ from mri_models.training.volumes import read_volumes
 from mri_models.unet3d import FoldedUNet, read_unet3d
 
 KIND = "segmentation3d"
-BEST = "best.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +191,6 @@ def load_network3d(recipe: Segment3dRecipe, runs: Path) -> FoldedUNet:
 
     Raises RecipeError when there is none.
     """
-    path = run_folder(runs, recipe.name) / BEST
-    if not path.is_file():
-        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
+    path = best_weights(runs, recipe.name)
     trained = Segment3dRecipe(**json.loads((path.parent / "recipe.json").read_text()))
     return read_unet3d(FoldedUNet(**trained.shape).shape, path)

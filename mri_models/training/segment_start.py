@@ -11,13 +11,12 @@ from safetensors.torch import load_file
 
 from mri_models.errors import RecipeError
 from mri_models.hub import WEIGHTS
-from mri_models.training.fit import run_folder
+from mri_models.training.fit import best_weights
 from mri_models.training.outlines import SUBJECTS
 from mri_models.training.recipe import read_values, strict
 from mri_models.unet import ResUNet, read_unet
 
 RUN = "run:"
-BEST = "best.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,7 @@ def load_network(name: str, runs: Path) -> ResUNet:
 
     Raises RecipeError when there is none.
     """
-    path = run_folder(runs, name) / BEST
-    if not path.is_file():
-        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
+    path = best_weights(runs, name)
     trained = SegmentRecipe(**json.loads((path.parent / "recipe.json").read_text()))
     shape = {
         "encoder": trained.encoder,

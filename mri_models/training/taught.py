@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from mri_models.evaluation.segmentation import dice
 from mri_models.intake import read_scan
 from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
 from mri_models.training.corpus import TASKS, Sample, read_corpus, read_pixels, trainable
@@ -28,23 +29,21 @@ def taught(data: Path, longest: int, network: ResUNet, size: int) -> list[Outlin
     network.eval()
     found = []
     for sample in tqdm([s for s in samples if trainable(s)], desc="teacher", leave=False):
-        mask = outlined(sample, longest, network, InputSpec(size, MEAN, STD))
+        pixels = read_pixels(sample.path, longest)
+        mask = outlined(sample, pixels.shape, network, InputSpec(size, MEAN, STD))
         if mask is not None:
             kind = names[sample.targets["brain"]]
-            pixels = read_pixels(sample.path, longest)
             found.append(Outlined(pixels, mask, sample.patient, sample.source, sample.split, kind))
     return found
 
 
 @torch.inference_mode()
-def outlined(sample: Sample, longest: int, network: ResUNet, spec: InputSpec) -> np.ndarray | None:
-    """(H, W) uint8 on the grid of the image as it is kept in memory; None where the network is not sure."""
+def outlined(sample: Sample, shape: tuple[int, int], network: ResUNet, spec: InputSpec) -> np.ndarray | None:
+    """(H, W) uint8 of `shape`, the image's as it is kept in memory; None where the network is not sure."""
     batch = to_tensor(read_scan(sample.path), spec)
     straight, mirrored = (1 - logits.softmax(1)[0, 0] for logits in (network(batch), network(batch.flip(3)).flip(3)))
     inside = (straight + mirrored) / 2 > 0.5
-    answers = straight > 0.5, mirrored > 0.5
-    agreed = 2 * (answers[0] & answers[1]).sum() / (answers[0].sum() + answers[1].sum()).clamp(min=1)
+    agreed = dice(straight.numpy() > 0.5, mirrored.numpy() > 0.5)
     if inside.float().mean() < LEAST or agreed < AGREED or straight[inside].mean() < SURE:
         return None
-    shape = read_pixels(sample.path, longest).shape
     return (undo_letterbox(inside.numpy().astype(np.float32), shape) > 0.5).astype(np.uint8)
