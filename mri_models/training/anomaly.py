@@ -16,10 +16,9 @@ from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArgument
 from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
-from mri_models.errors import RecipeError
 from mri_models.training.brains import SPLITS, Brains, normal_brains
 from mri_models.training.corpus import draw_weights, read_corpus
-from mri_models.training.fit import BEST, BalancedTrainer, keep, run_folder
+from mri_models.training.fit import BEST, BalancedTrainer, best_weights, keep, run_folder
 from mri_models.training.recipe import read_values, strict
 
 KIND = "autoencoder"
@@ -159,11 +158,9 @@ def load_autoencoder(runs: Path, name: str) -> Autoencoder:
 
     Raises RecipeError when there is none.
     """
-    folder = run_folder(runs, name)
-    if not finished(runs, name):
-        raise RecipeError("no_run", f"{folder} holds no finished run; run `python -m mri_models train {name}` first.")
-    recipe = AnomalyRecipe(**json.loads((folder / "recipe.json").read_text()))
-    return read_autoencoder(recipe.shape, folder / BEST)
+    path = best_weights(runs, name)
+    recipe = AnomalyRecipe(**json.loads((path.parent / "recipe.json").read_text()))
+    return read_autoencoder(recipe.shape, path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from mri_models.anomaly import CONFIG_VERSION, MEMORY, NAME, Observer
 from mri_models.autoencoder import Autoencoder
 from mri_models.classify import Classifier
-from mri_models.errors import RecipeError
 from mri_models.hub import CONFIG, WEIGHTS, beside
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, head_of
 from mri_models.training.anomaly import AnomalyRecipe, finished, load_autoencoder, read_curve
@@ -41,7 +40,7 @@ from mri_models.training.anomaly_fit import (
 )
 from mri_models.training.brains import normal_brains
 from mri_models.training.corpus import IGNORE, Sample, read_corpus, split_hash
-from mri_models.training.fit import run_folder
+from mri_models.training.fit import best_weights
 from mri_models.training.recipe import load_recipe
 
 VARIANT = "variant.safetensors"  # the autoencoder that is not served; only the evaluation reads it
@@ -105,10 +104,7 @@ def half(network: Autoencoder) -> Autoencoder:
 
 def outline_head(runs: Path, run: str) -> tuple[np.ndarray, float]:
     """(E,) weights and bias of the lesion outline that the brain run learned beside its classes."""
-    path = run_folder(runs, run) / "best.safetensors"
-    if not path.is_file():
-        raise RecipeError("no_run", f"{path} is missing; the outline of the score comes from run {run!r}.")
-    state = load_file(path)
+    state = load_file(best_weights(runs, run))
     return state["lesion_head.weight"].flatten().half().float().numpy(), float(state["lesion_head.bias"])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,32 +13,51 @@ from torch.utils.data import Dataset
 from mri_models.preprocess import InputSpec, letterbox, normalise
 from mri_models.training.augment import augment, transplant
 from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_discs, read_mask, read_pixels
+from mri_models.training.heal import healed
+from mri_models.training.lesions import with_lesion
 from mri_models.training.recipe import Recipe
 
 STRIDE = 32  # of every trunk used here: one lesion cell is 32 input pixels
 HEALTHY = TASKS["brain"].index("no_tumor")
+ABNORMAL = TASKS["brain"].index("other_abnormality")
 HISTOGRAM_SHARE = 0.2  # of images that take over another image's grey levels
 
 
 class Images(Dataset):
     """Items: pixel_values (3, S, S), labels (T,), possible (5,), lesion (1, g, g), discs (g, g) with g = S/32.
 
-    `train` switches augmentation on. "possible" marks the brain labels that may be true of an image without a label
-    (all zero: nothing known); "discs" holds the worst Pfirrmann grade of a disc in each cell, 0 for none, or IGNORE.
+    `train` switches augmentation on, and adds the healed tumour slices that the recipe asks for. "possible" marks the
+    brain labels that may be true of an image without a label (all zero: nothing known); "discs" holds the worst
+    Pfirrmann grade of a disc in each cell, 0 for none, or IGNORE.
     """
 
     def __init__(self, samples: Sequence[Sample], recipe: Recipe, spec: InputSpec, *, train: bool):
         cv2.setNumThreads(0)  # the loader's processes are the parallelism
-        self.samples, self.recipe, self.spec, self.train = samples, recipe, spec, train
+        self.samples, self.recipe, self.spec, self.train = list(samples), recipe, spec, train
         self.pixels = [read_pixels(sample.path, recipe.longest) for sample in samples]
         self.masks = [
             read_mask(sample.mask, pixels.shape) if sample.mask else None
             for sample, pixels in zip(samples, self.pixels, strict=True)
         ]
-        brain = [sample.targets["brain"] for sample in samples]
+        if train and recipe.healed:
+            for sample, pixels in list(self._healed()):
+                self.samples.append(sample)
+                self.pixels.append(pixels)
+                self.masks.append(None)
+        brain = [sample.targets["brain"] for sample in self.samples]
         self.tumours = [i for i, label in enumerate(brain) if self.masks[i] is not None and label != IGNORE]
         self.healthy = [i for i, label in enumerate(brain) if label == HEALTHY]
-        self.mri = [i for i, sample in enumerate(samples) if sample.modality == "mri"]
+        self.mri = [i for i, sample in enumerate(self.samples) if sample.modality == "mri"]
+
+    def _healed(self) -> Iterator[tuple[Sample, np.ndarray]]:
+        """Each tumour slice without its tumour, where the healthy half of the head can stand in for it."""
+        for index, (sample, pixels, mask) in enumerate(zip(self.samples, self.pixels, self.masks, strict=True)):
+            if mask is None or sample.targets["brain"] == IGNORE:
+                continue
+            twin = healed(pixels, mask, np.random.default_rng(index))
+            if twin is not None:
+                targets = sample.targets | {"brain": HEALTHY}
+                yield replace(sample, mask=None, source=f"{sample.source}, healed", targets=targets), twin
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -70,9 +90,13 @@ class Images(Dataset):
 
     def _with_patch(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
         """A healthy brain, sometimes with a tumour from elsewhere (label and outline change with it), sometimes with
-        a harmless patch blended in the same way, so that the blending itself says nothing."""
+        a harmless patch blended in the same way, so that the blending itself says nothing; or with another lesion."""
         empty = np.zeros(image.shape, np.uint8)
-        if not self.tumours or rng.random() >= self.recipe.transplant:
+        chance = rng.random()
+        if chance >= 1 - self.recipe.lesions:
+            changed, outline = with_lesion(image, rng)
+            return changed, outline, ABNORMAL if outline.any() else HEALTHY
+        if not self.tumours or chance >= self.recipe.transplant:
             return image, empty, HEALTHY
         tumour = rng.choice(self.tumours)
         with_tumour = rng.random() < 0.6

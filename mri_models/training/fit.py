@@ -46,12 +46,10 @@ def best_weights(runs: Path, name: str) -> Path:
 
 def load_run(runs: Path, name: str) -> MultiTask:
     """The best network of a finished run, by recipe name."""
-    folder = run_folder(runs, name)
-    if not (folder / BEST).is_file():
-        raise RecipeError("no_run", f"{folder} holds no finished run; train {name!r} first.")
-    recipe = Recipe(**json.loads((folder / "recipe.json").read_text()))
+    path = best_weights(runs, name)
+    recipe = Recipe(**json.loads((path.parent / "recipe.json").read_text()))
     network = MultiTask(recipe)
-    state = load_file(folder / BEST)
+    state = load_file(path)
     network.load_state_dict({key: value for key, value in state.items() if not key.startswith("imitate.")})
     return network.eval()
 
@@ -198,17 +196,18 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     train_samples = [s for s in samples if trainable(s, recipe.leave_out)]
     draws = draw_weights(train_samples, recipe.mix)
     drawn = [s for s, weight in zip(train_samples, draws, strict=True) if weight > 0]
+    images = Images(drawn, recipe, spec, train=True)
     network = start_network(recipe, runs).to(memory_format=torch.channels_last)
     if network._teacher:
         network._teacher[0].to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
     trainer = BalancedTrainer(
         model=network,
         args=training_arguments(recipe, folder),
-        train_dataset=Images(drawn, recipe, spec, train=True),
+        train_dataset=images,
         eval_dataset=Images(validation_subset(samples, recipe), recipe, spec, train=False),
         compute_metrics=lambda prediction: head_metrics(recipe, prediction),
         callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.keep == "best" else [],
-        draws=draws[draws > 0],
+        draws=draw_weights(images.samples, recipe.mix),  # healed slices are drawn like one more source
         count=recipe.images,
     )
     checkpoint = get_last_checkpoint(str(folder)) if resume else None

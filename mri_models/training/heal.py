@@ -23,6 +23,13 @@ WIDENED = 0.03  # of the longest side: an outline's surroundings that go with it
 HEAD = 0.06  # grey level of the darkest tissue
 
 
+def healed(pixels: np.ndarray, mask: np.ndarray, rng: Rng) -> np.ndarray | None:
+    """pixels (H, W) uint8, mask (H, W) the tumour → (H, W) uint8 without it; None where nothing can stand in for it."""
+    image = pixels.astype(np.float32) / 255
+    matrix = midline(image, mask)
+    return None if matrix is None else (heal(image, mask, matrix, rng) * 255).round().astype(np.uint8)
+
+
 def midline(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
     """image (H, W) float32 in [0, 1], region (H, W) the tumour → (2, 3) reflection over the head's midline, in px.
 

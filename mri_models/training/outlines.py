@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import Dataset
 
 from mri_models.preprocess import InputSpec, fit_box, letterbox, normalise
+from mri_models.training import heal
 from mri_models.training.augment import Rng, augment, match_histogram, transplant
 from mri_models.training.corpus import TASKS, Sample, read_corpus, read_mask, read_pixels, trainable
 from mri_models.training.exams import INTACT, joined_exams, middle, read_slices
-from mri_models.training.heal import heal, midline
 from mri_models.training.knee import exchange, level, notch
 from mri_models.training.volumes import read_volumes
 
@@ -76,11 +76,9 @@ def tumours(data: Path, longest: int) -> list[Outlined]:
 def healed(pictures: Sequence[Outlined]) -> Iterator[Outlined]:
     """The same heads without their tumour, where the healthy half can stand in for it."""
     for index, picture in enumerate(pictures):
-        matrix = midline(_floats(picture), picture.mask)
-        if matrix is not None:
-            image = heal(_floats(picture), picture.mask, matrix, np.random.default_rng(index))
-            empty = np.zeros_like(picture.mask)
-            yield replace(picture, pixels=(image * 255).round().astype(np.uint8), mask=empty, kind=HEALED)
+        twin = heal.healed(picture.pixels, picture.mask, np.random.default_rng(index))
+        if twin is not None:
+            yield replace(picture, pixels=twin, mask=np.zeros_like(picture.mask), kind=HEALED)
 
 
 def ligaments(data: Path, longest: int) -> list[Outlined]:

@@ -46,6 +46,8 @@ class Recipe:
     gentle: bool = False  # only augmentation that leaves thin structures and their grey levels alone
     longest: int = 256  # px; images are kept at this size in memory
     transplant: float = 0.35  # share of healthy brains that get a patch from another image
+    healed: bool = False  # tumour slices whose tumour was taken out (heal.py) teach as healthy brains
+    lesions: float = 0.0  # share of healthy brains that get a simulated lesion which is no tumour
     evaluations: int = 6  # validations during the run
     patience: int = 4  # validations without improvement before stopping
     keep: str = "best"  # the checkpoint of least validation loss, or "last": the end of the whole schedule
