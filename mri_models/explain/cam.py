@@ -3,6 +3,10 @@
 Grad-CAM (Selvaraju 2017) on the last feature map, LayerCAM (Jiang 2021) on the one before, whose cells are finer.
 There is no Grad-CAM++: these networks end in a mean over places and one linear layer, so the gradient is the same at
 every place, and its weights would be Grad-CAM's without the negative ones.
+
+Explained is the class's logit. Maps of the log-odds that other methods explain were measured on 26 validation patients:
+veiling their strongest cells first beat random orders in 0.885 of the slices (the logit's: 0.923), and 0.37 of their
+evidence lay in the outline (0.46).
 """
 
 from __future__ import annotations
