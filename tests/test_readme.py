@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
-from fakes import served
+from advice_cases import outlined
+from fakes import FakePipeline, scan_png, served
 from places import ROOT
+from volume_cases import discs
 
 from mri_models import volumetric
 from mri_models.drift import experiment
@@ -18,6 +21,7 @@ from mri_models.evaluation import anomaly, benchmark, explanations
 from mri_models.evaluation.run import tables
 from mri_models.evaluation.tables import check_readme
 from mri_models.hub import model_folders, verify
+from mri_models.types import Rejection, Report
 
 README = ROOT / "README.md"
 WEIGHTS = ROOT / "weights"
@@ -95,6 +99,33 @@ def test_report_sample(address):
     assert r"# Bericht zu einem Bild: 01\_brain\_t1\_axial.png" in answer
     assert "Beschwerde: Kopfschmerz." in answer
     assert (ROOT / "runs" / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+BY_NAME = {"probabilities", "components", "z_scores", "overlap", "labels", "pfirrmann", "checks", "timing_ms", "models"}
+
+
+def keys(value: object) -> Iterator[str]:
+    """Every key of a report's JSON, but not the names of classes, maps, stages and models."""
+    if isinstance(value, list):
+        for item in value:
+            yield from keys(item)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from keys(list(inner.values()) if name in BY_NAME else inner)
+
+
+def test_schema_names_every_key_of_the_json_and_no_other():
+    pipeline, report = FakePipeline(), outlined("glioma", 30)
+    scan = pipeline.read(scan_png("glioma"))
+    explained = replace(report, spine=discs(1), explanation=pipeline.explain(scan, report))
+    full = replace(explained, explanation=pipeline.check(scan, report, explained.explanation)).to_dict()
+    full["rejection"] = Report("x", Rejection("gate", "not_mri", "No MRI.")).to_dict()["rejection"]
+    text = re.search(r"<!-- schema -->\n```\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
+    told = set(re.findall(r"\w+", re.sub(r'"\w+"|\(\w+ only\)', "", text)))
+    kinds = "null text label name p z value map share stage ms sha256 grade mm2 least most top left bottom right"
+    assert set(keys(full)) <= told
+    assert told - set(keys(full)) <= set(kinds.split())
 
 
 def test_tables_are_the_metrics(metrics):

@@ -10,14 +10,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from fakes import FakePipeline, scan_png
-from volume_cases import brain, brain_nifti, named, nifti, series, zipped
+from fakes import FakePipeline
+from volume_cases import brain, brain_nifti, discs, named, nifti, series, zipped
 
 from mri_models import __main__ as command
 from mri_models.errors import QualityRejected
 from mri_models.page.volume_render import measures
-from mri_models.types import DISCLAIMER, Disc, Mask, Report, Scan, SpineGrading, Volume, VolumeMask, VolumeReport
-from mri_models.types.discs import LEVELS
+from mri_models.types import DISCLAIMER, Mask, Report, Scan, Volume, VolumeMask, VolumeReport
 from mri_models.volumes.choose import informative
 from mri_models.volumes.files import inputs, stem
 from mri_models.volumes.intake import read_volume
@@ -55,15 +54,6 @@ class Spine(FakePipeline):
         report = super().verdict(scan, name)
         part = dataclasses.replace(report.body_part, label="spine", probabilities={"spine": 0.98, "knee": 0.02})
         return dataclasses.replace(report, body_part=part, anomaly=None)
-
-
-def discs(count: int) -> SpineGrading:
-    """So many discs, all of grade 2."""
-    place = {"centre": (10.0, 10.0), "tilt": 0.0, "spacing": 9.0, "box": (8, 6, 12, 14)}
-    scores = {"narrowing": 0.1, "bulging": 0.1, "herniation": 0.1, "pfirrmann": (0.1, 0.8, 0.1, 0.0, 0.0)}
-    answer = {"grade": 2, "span": (2, 2), "accepted": True}
-    worst = FakePipeline().verdict(FakePipeline().read(scan_png("glioma"))).diagnosis
-    return SpineGrading(tuple(Disc(level=level, **place, **scores, **answer) for level in LEVELS[:count]), worst)
 
 
 class Graded(Spine):

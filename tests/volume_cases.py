@@ -9,10 +9,14 @@ from collections.abc import Iterable
 
 import nibabel
 import numpy as np
+from fakes import FakePipeline, scan_png
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
+
+from mri_models.types import Disc, SpineGrading
+from mri_models.types.discs import LEVELS
 
 AXIAL = (1, 0, 0, 0, 1, 0)  # rows to the patient's left, columns to the back (LPS)
 SAGITTAL = (0, 1, 0, 0, 0, -1)
@@ -149,3 +153,12 @@ def _saved(dataset: Dataset, elements: dict[str, object]) -> bytes:
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def discs(count: int) -> SpineGrading:
+    """So many discs, all of grade 2."""
+    place = {"centre": (10.0, 10.0), "tilt": 0.0, "spacing": 9.0, "box": (8, 6, 12, 14)}
+    scores = {"narrowing": 0.1, "bulging": 0.1, "herniation": 0.1, "pfirrmann": (0.1, 0.8, 0.1, 0.0, 0.0)}
+    answer = {"grade": 2, "span": (2, 2), "accepted": True}
+    worst = FakePipeline().verdict(FakePipeline().read(scan_png("glioma"))).diagnosis
+    return SpineGrading(tuple(Disc(level=level, **place, **scores, **answer) for level in LEVELS[:count]), worst)

@@ -40,10 +40,10 @@ class Images(Dataset):
             for sample, pixels in zip(samples, self.pixels, strict=True)
         ]
         if train and recipe.healed:
-            for sample, pixels in list(self._healed()):
-                self.samples.append(sample)
-                self.pixels.append(pixels)
-                self.masks.append(None)
+            twins = list(self._healed())
+            self.samples += [sample for sample, _ in twins]
+            self.pixels += [pixels for _, pixels in twins]
+            self.masks += [None] * len(twins)
         brain = [sample.targets["brain"] for sample in self.samples]
         self.tumours = [i for i, label in enumerate(brain) if self.masks[i] is not None and label != IGNORE]
         self.healthy = [i for i, label in enumerate(brain) if label == HEALTHY]

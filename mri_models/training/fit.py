@@ -193,10 +193,9 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
         keep(network, folder, samples, {"soup": recipe.soup})
         return network.eval()
     spec = InputSpec(recipe.size, MEAN, STD)
-    train_samples = [s for s in samples if trainable(s, recipe.leave_out)]
-    draws = draw_weights(train_samples, recipe.mix)
-    drawn = [s for s, weight in zip(train_samples, draws, strict=True) if weight > 0]
-    images = Images(drawn, recipe, spec, train=True)
+    candidates = [s for s in samples if trainable(s, recipe.leave_out)]
+    shown = draw_weights(candidates, recipe.mix) > 0
+    images = Images([s for s, seen in zip(candidates, shown, strict=True) if seen], recipe, spec, train=True)
     network = start_network(recipe, runs).to(memory_format=torch.channels_last)
     if network._teacher:
         network._teacher[0].to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)

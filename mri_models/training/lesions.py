@@ -24,16 +24,17 @@ def with_lesion(image: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
 
     The outline is empty, and the image as it was, where no brain was found or the lesion would not be seen.
     """
+    unchanged = image, np.zeros(image.shape, np.uint8)
     inside = depths(image)
     if not inside.any():
-        return image, np.zeros(image.shape, np.uint8)
+        return unchanged
     kind = (spots, swelling, cyst)[rng.choice(3, p=(0.45, 0.35, 0.2))]
     strength, changed = kind(image, inside, rng)
     strength = strength * cv2.GaussianBlur((image > HEAD).astype(np.float32), (0, 0), 1.0)
     result = np.clip(image + strength * (changed - image), 0, 1, dtype=np.float32)
     outline = strength > DRAWN
     if not outline.any() or np.abs(result - image)[outline].mean() < SEEN:
-        return image, np.zeros(image.shape, np.uint8)
+        return unchanged
     return result, outline.astype(np.uint8) * 255
 
 
