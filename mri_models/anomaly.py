@@ -1,4 +1,4 @@
-"""How unusual is a brain image? An autoencoder of normal brains and features of the brain network → Anomaly."""
+"""How unusual is a brain image? An autoencoder of normal brains, features of the brain network, tumours → Anomaly."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
 from mri_models.classify import Classifier
 from mri_models.errors import WeightsError
 from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.localize import Segmenter
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, Rule
 from mri_models.pixels import stretch
 from mri_models.preprocess import InputSpec, letterbox, normalise
 from mri_models.types import Anomaly, Scan
 
 NAME = "anomaly"  # of its folder, and of its place in a report's timing and hashes
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
 MEMORY = "memory.safetensors"
 AGAIN = "run `python -m mri_models train anomaly` again (`export anomaly` is enough where its run is kept)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observer:
-    """Scans → Evidence, in one plain pass of the brain network and one of the autoencoder.
+    """Scans → Evidence, in one plain pass each of the autoencoder, the brain network and the tumour network.
 
     size: the brain network's input in pixels. levels: which of its feature maps give the patches, the finest first.
     head: (E,) weights and bias of the lesion outline, a 1x1 convolution over the last feature map.
+    tumours: the network that outlines tumours, here at tumour_size pixels.
     """
 
     autoencoder: Autoencoder
@@ -40,16 +42,17 @@ class Observer:
     size: int
     levels: tuple[int, ...]
     head: tuple[np.ndarray, float]
+    tumours: Segmenter
+    tumour_size: int
 
     @torch.inference_mode()
     def __call__(self, scans: Sequence[Scan]) -> list[Evidence]:
         stretched = [stretch(scan.pixels) for scan in scans]
         images = np.stack([letterbox(pixels, self.autoencoder.size) for pixels in stretched])[:, None]
         codes, drawn, unlike = self._draw(torch.from_numpy(images).to(self.encoder.device))
-        spec = InputSpec(self.size, self.encoder.spec.mean, self.encoder.spec.std)
-        batch = torch.stack([normalise(letterbox(pixels, self.size), spec) for pixels in stretched])
-        patches, pooled, outline = self._features(batch)
-        rows = (images[:, 0], drawn, unlike, codes, patches, pooled, outline)
+        patches, pooled, outline = self._features(batch_of(stretched, self.size, self.encoder.spec))
+        tumour = self.tumours.log_odds(batch_of(stretched, self.tumour_size, self.tumours.spec))
+        rows = (images[:, 0], drawn, unlike, codes, patches, pooled, outline, tumour)
         return [Evidence(*parts) for parts in zip(*rows, strict=True)]
 
     def _draw(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,6 +78,12 @@ class Observer:
         return patches.cpu().numpy(), pooled.float().cpu().numpy(), outline.cpu().numpy()
 
 
+def batch_of(images: Sequence[np.ndarray], size: int, spec: InputSpec) -> torch.Tensor:
+    """Stretched images → (B, 3, size, size), normalised as `spec` says."""
+    spec = InputSpec(size, spec.mean, spec.std)
+    return torch.stack([normalise(letterbox(pixels, size), spec) for pixels in images])
+
+
 class AnomalyDetector:
     """Scan of a brain → Anomaly. Thread-safe: nothing changes after construction."""
 
@@ -86,10 +95,10 @@ class AnomalyDetector:
         self.folder = folder
 
     @classmethod
-    def load(cls, folder: Path, encoder: Classifier, device: str = "cpu") -> AnomalyDetector:
+    def load(cls, folder: Path, encoder: Classifier, tumours: Segmenter, device: str = "cpu") -> AnomalyDetector:
         """Read a model folder: config.json, model.safetensors, memory.safetensors.
 
-        Raises WeightsError when a file is missing or altered, and when the memory was made with another brain network.
+        Raises WeightsError when a file is missing or altered, and when it was fitted on other networks than these.
         """
         digest = verify(folder)
         try:
@@ -101,17 +110,18 @@ class AnomalyDetector:
                     f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
                     "update the package or pin another revision of the weights.",
                 )
-            if mri["encoder"]["sha256"] != encoder.digest:
-                raise WeightsError(
-                    "stale_anomaly",
-                    f"{folder} was fitted on features of a brain network with SHA-256 {mri['encoder']['sha256'][:12]}, "
-                    f"the one beside it has {encoder.digest[:12]}: {AGAIN}.",
-                )
+            for used, model in ((mri["encoder"], encoder), (mri["tumour"], tumours)):
+                if used["sha256"] != model.digest:
+                    raise WeightsError(
+                        "stale_anomaly",
+                        f"{folder} was fitted on {used['model']} with SHA-256 {used['sha256'][:12]}, "
+                        f"the one beside it has {model.digest[:12]}: {AGAIN}.",
+                    )
             arrays = load_file(folder / MEMORY)
             network = read_autoencoder(config, folder / WEIGHTS).to(device)
             head = (arrays["outline.weight"].astype(np.float32), float(arrays["outline.bias"]))
             levels = tuple(mri["encoder"]["levels"])
-            observer = Observer(network, encoder, mri["encoder"]["size"], levels, head)
+            observer = Observer(network, encoder, mri["encoder"]["size"], levels, head, tumours, mri["tumour"]["size"])
             rule = Rule.from_config(mri, arrays["normals"])
             return cls(observer, NormalMemory.from_arrays(arrays), rule, digest, folder)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:

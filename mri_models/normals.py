@@ -11,12 +11,13 @@ from scipy.ndimage import binary_fill_holes, uniform_filter
 
 from mri_models.ood import MahalanobisScore, unit_length
 
-COMPONENTS = ("pixel", "structure", "latent", "patches", "pooled", "outline", "intensity")
+COMPONENTS = ("pixel", "structure", "latent", "patches", "pooled", "outline", "tumour", "intensity")
 BINS = 20  # of the histogram of normals over scores from 0 to 1
 Z_LIMIT = 6.0  # beyond it no component adds to the score: one broken measurement must not decide alone
 _HEAD = 0.1  # grey level from which a pixel of the stretched image belongs to the head
 _TOP_SHARE = 0.02  # of the head, the brightest: what the plain intensity baseline looks at
 _TOP_CELLS = 0.1  # share of the outline map
+_TOP_PIXELS = 0.001  # share of the tumour map
 _NEAREST = 3  # normal images that `pooled` measures to
 _FARTHEST = 0.1  # share of the patches whose mean distance counts: a single one is often an ear or a letter
 
@@ -27,7 +28,7 @@ class Evidence:
 
     image, reconstruction: (S, S) float32 in [0, 1]. unlike: (S, S) 1 - SSIM at each pixel.
     latent: (L,) the autoencoder's code. patches: (P, D) and pooled: (E,) features of the brain network.
-    outline: (g, g) log-odds of a lesion in each cell.
+    outline: (g, g) log-odds of a lesion in each cell; tumour: (T, T) of a tumour at each pixel.
     """
 
     image: np.ndarray
@@ -37,6 +38,7 @@ class Evidence:
     patches: np.ndarray
     pooled: np.ndarray
     outline: np.ndarray
+    tumour: np.ndarray
 
     @property
     def error(self) -> np.ndarray:
@@ -69,6 +71,7 @@ class NormalMemory:
             "patches": top_mean(to_patches, _FARTHEST),
             "pooled": float(to_images.mean()),
             "outline": top_mean(evidence.outline, _TOP_CELLS),
+            "tumour": top_mean(evidence.tumour, _TOP_PIXELS),
             "intensity": brightest(evidence.image, head),
         }
 

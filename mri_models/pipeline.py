@@ -24,7 +24,7 @@ from mri_models.explain import METHODS, attribute, checked, explain_disc
 from mri_models.hub import BUNDLED, model_folders, resolve
 from mri_models.intake import fingerprint, read_scan
 from mri_models.lettering import warnings_of
-from mri_models.localize import Segmenter, overlaps
+from mri_models.localize import TUMOUR, Segmenter, overlaps
 from mri_models.parts import Specialists, owns
 from mri_models.quality import check_quality
 from mri_models.types import Attribution, Prediction, Rejection, Report, Scan
@@ -72,11 +72,12 @@ class Pipeline:
             for name, folder in folders.items()
             if name != ANOMALY and not owns(name)
         }
-        anomaly = None
-        if ANOMALY in folders and BRAIN in models:
-            anomaly = AnomalyDetector.load(folders[ANOMALY], models[BRAIN], device)
+        specialists, anomaly = Specialists.load(folders, device), None
+        if ANOMALY in folders and BRAIN in models and TUMOUR in specialists.outlines:
+            tumours = specialists.outlines[TUMOUR]
+            anomaly = AnomalyDetector.load(folders[ANOMALY], models[BRAIN], tumours, device)
         cards = {name: _card(folder) for name, folder in folders.items()}
-        return cls(models, cards, anomaly, Specialists.load(folders, device), root)
+        return cls(models, cards, anomaly, specialists, root)
 
     @property
     def hashes(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_outlines
 import torch
 from fakes import anomaly_of
 from PIL import Image
@@ -21,6 +22,7 @@ from mri_models.errors import DataError, RecipeError, WeightsError
 from mri_models.evaluation.anomaly import compared, measure_anomaly, table
 from mri_models.evaluation.run import evaluate
 from mri_models.evaluation.tables import check_readme
+from mri_models.localize import TUMOUR, Segmenter
 from mri_models.normals import COMPONENTS, Rule, brightest, head_of, nearest
 from mri_models.page.unusual import heat, panel
 from mri_models.parts import Specialists
@@ -82,17 +84,21 @@ def world(tmp_path_factory):
     for name in ("anomaly", "rival"):
         recipe = AnomalyRecipe("autoencoder", name, **SHAPE, epochs=2, batch=5, noise=0.2 * (name == "rival"))
         train(recipe, corpus, runs)
-    recipe = AnomalyRecipe(
-        "autoencoder", "anomaly", **SHAPE, rival="rival", encoder=str(root / "brain.toml"), encoder_size=64
-    )
+    tiny_outlines.write(weights / TUMOUR)
+    sizes = {"encoder_size": 64, "tumour_size": 64}
+    recipe = AnomalyRecipe("autoencoder", "anomaly", **SHAPE, rival="rival", encoder=str(root / "brain.toml"), **sizes)
     anomaly_export.export(recipe, corpus, runs, weights)
     return corpus, runs, weights
+
+
+def networks(weights: Path) -> tuple[Classifier, Segmenter]:
+    return Classifier.load(weights / "diagnosis/brain"), Segmenter.load(weights / TUMOUR)
 
 
 @pytest.fixture
 def detector(world) -> AnomalyDetector:
     weights = world[2]
-    return AnomalyDetector.load(weights / "anomaly", Classifier.load(weights / "diagnosis/brain"))
+    return AnomalyDetector.load(weights / "anomaly", *networks(weights))
 
 
 def rule(**changes: object) -> Rule:
@@ -184,8 +190,8 @@ def test_combination_uses_what_divides_and_never_subtracts():
 
 def test_fewer_components_are_served_only_when_clearly_better():
     all_of_them, fewer, much_better = (Combination(None, 0, None, auroc) for auroc in (0.950, 0.954, 0.956))
-    assert anomaly_export.served({"all": all_of_them, "without_outline": fewer}) == "all"
-    assert anomaly_export.served({"all": all_of_them, "without_outline": much_better}) == "without_outline"
+    assert anomaly_export.served({"all": all_of_them, "without_outlines": fewer}) == "all"
+    assert anomaly_export.served({"all": all_of_them, "without_outlines": much_better}) == "without_outlines"
 
 
 def test_sources_and_classes_weigh_alike():
@@ -237,12 +243,12 @@ def test_detector_says_all_that_the_json_promises(world, detector):
     assert found.error_map.shape == (32, 32)
 
 
-def test_another_brain_network_makes_the_memory_stale(world):
-    weights = world[2]
-    encoder = Classifier.load(weights / "diagnosis/brain")
-    encoder.digest = "0" * 64
+@pytest.mark.parametrize("changed", [0, 1], ids=["brain", "tumour"])
+def test_another_network_makes_the_memory_stale(world, changed):
+    used = networks(world[2])
+    used[changed].digest = "0" * 64
     with pytest.raises(WeightsError, match="train anomaly") as caught:
-        AnomalyDetector.load(weights / "anomaly", encoder)
+        AnomalyDetector.load(world[2] / "anomaly", *used)
     assert caught.value.code == "stale_anomaly"
 
 
@@ -251,7 +257,7 @@ def test_a_memory_that_is_gone_is_a_weights_error(world, tmp_path):
     folder = shutil.copytree(weights / "anomaly", tmp_path / "anomaly")
     (folder / "memory.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"has no memory\.safetensors"):
-        AnomalyDetector.load(folder, Classifier.load(weights / "diagnosis/brain"))
+        AnomalyDetector.load(folder, *networks(weights))
 
 
 def test_evaluation_has_a_row_for_every_part_and_no_column_without_both_kinds(world, detector):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mri_models.training.heal import heal, midline, reflected, reflection
+from mri_models.training.heal import heal, midline, reflected, reflection, twice_healthy
 
 
 def head(angle: float = 0.0, shift: int = 0) -> np.ndarray:
@@ -43,6 +43,16 @@ def test_what_lies_far_from_the_tumour_stays():
     sick, region = with_tumour(head(), 72, 60)
     healed = heal(sick, region, midline(sick, region), np.random.default_rng(0))
     np.testing.assert_array_equal(healed[:, :35], sick[:, :35])
+
+
+def test_what_swells_around_a_tumour_goes_with_the_whole_half():
+    healthy = head()
+    sick, region = with_tumour(healthy, 72, 60)
+    beside = with_tumour(healthy, 68, 85)[1] > 0
+    twins = twice_healthy(np.where(beside, healthy + 0.3, sick), region)
+    assert np.abs(twins - healthy)[beside].mean() < 0.12
+    assert np.abs(twins - healthy)[region > 0].mean() < 0.12
+    assert twice_healthy(*with_tumour(healthy, 52, 60)) is None
 
 
 def test_a_tumour_on_the_midline_stays():

@@ -1,13 +1,12 @@
 """Outlines: thresholds, the way back to the scan's grid, measures, and when one is asked for."""
 
 import dataclasses
-import hashlib
-import json
 
 import numpy as np
 import pytest
+import tiny_outlines
+import torch
 from fakes import OUTCOMES, FakePipeline
-from safetensors.torch import save_file
 
 from mri_models.contour import binary, drawn, layer
 from mri_models.errors import WeightsError
@@ -115,25 +114,19 @@ def test_a_part_without_patterns_is_always_outlined():
 
 
 def test_a_folder_comes_back_as_it_went(tmp_path):
-    network = ResUNet("resnet10t", ["tumour"], widths=(16, 16, 8, 8))
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "model.safetensors")
-    mri = {
-        "version": 1,
-        "input_size": 64,
-        "mean": [0.5] * 3,
-        "std": [0.5] * 3,
-        "pixel_threshold": 0.45,
-        "peak_threshold": 0.7,
-        "outlined_when": {"part": "brain", "labels": ["glioma"], "least": 0.6},
-        "sha256": hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest(),
-    }
-    (tmp_path / "config.json").write_text(json.dumps(network.shape | {"mri": mri}))
-    loaded = Segmenter.load(tmp_path)
+    loaded = Segmenter.load(tiny_outlines.write(tmp_path))
     assert loaded.labels == ("tumour",)
     assert loaded.rule == OutlineRule(0.45, 0.7, "brain", ("glioma",), 0.6)
-    (tmp_path / "config.json").write_text(json.dumps(network.shape | {"mri": mri | {"version": 99}}))
     with pytest.raises(WeightsError, match="version 99"):
-        Segmenter.load(tmp_path)
+        Segmenter.load(tiny_outlines.write(tmp_path, version=99))
+
+
+def test_log_odds_are_those_of_anything_but_background():
+    both = segmenter(("disc", "vertebra"))
+    batch = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        background = both.network(batch).softmax(1)[:, 0].numpy()
+    np.testing.assert_allclose(both.log_odds(batch), np.log((1 - background) / background), rtol=1e-3, atol=1e-4)
 
 
 def test_what_lies_inside():

@@ -117,7 +117,7 @@ def _report(options: argparse.Namespace) -> int:
 def _pipeline(weights: Path) -> tuple[Any, Mapping[str, str]]:
     """The verdict of these weights, and the hashes of what decides it; one core an image: two at once beat two on one.
 
-    Networks that outline volumes, or a pattern that is named already, change nothing that is watched.
+    Networks that outline volumes change nothing that is watched.
     """
     import torch
 
@@ -125,9 +125,8 @@ def _pipeline(weights: Path) -> tuple[Any, Mapping[str, str]]:
 
     torch.set_num_threads(1)
     pipeline = Pipeline.from_pretrained(weights)
-    drawn = {name for name, segmenter in pipeline.outlines.items() if segmenter.rule.labels}
-    idle = drawn | set(pipeline.volume_outlines)
-    return pipeline.verdict, {name: digest for name, digest in pipeline.hashes.items() if name not in idle}
+    seen = {name: digest for name, digest in pipeline.hashes.items() if name not in pipeline.volume_outlines}
+    return pipeline.verdict, seen
 
 
 def _refuse_stale(models: list[str]) -> None:

@@ -19,7 +19,7 @@ from mri_models.hub import CONFIG
 from mri_models.normals import COMPONENTS, Z_LIMIT, Evidence
 from mri_models.training.anomaly import Curve
 from mri_models.training.anomaly_export import VARIANT
-from mri_models.training.anomaly_fit import Measured, gather, measure, probability, redrawn
+from mri_models.training.anomaly_fit import Measured, gather, measure, probability, read_scans, redrawn
 from mri_models.training.brains import NORMAL
 from mri_models.training.corpus import IGNORE, TASKS, Sample
 from mri_models.types import CATEGORIES
@@ -27,13 +27,13 @@ from mri_models.types import CATEGORIES
 WITHIN = ("nickparvar2021", "tcia_btp")  # sources with normal and abnormal slices; of tcia_btp, those without a tumour
 LESION = TASKS["brain"].index("other_abnormality")
 TUMOUR_SLICES = "tcia_btp"
-NAMES = {"all": "all components", "without_outline": "without the outline"}
+NAMES = {"all": "all components", "without_outlines": "without outline and tumour"}
 
 
 def measure_anomaly(detector: AnomalyDetector, samples: Sequence[Sample], split: str, limit: int | None) -> dict:
     """The part of metrics.json about the anomaly score."""
     chosen = thin([s for s in samples if s.split == split and _useful(s)], limit)
-    evidence = gather(detector.observer, chosen)
+    evidence = gather(detector.observer, read_scans(chosen), len(chosen))
     measured = measure(detector.memory, evidence, chosen)
     mri = json.loads((detector.folder / CONFIG).read_text(encoding="utf-8"))["mri"]
     scored = scores(detector, measured, evidence, mri)

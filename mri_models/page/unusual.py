@@ -30,6 +30,7 @@ PARTS = {
     "patches": "Patches of the brain network",
     "pooled": "Whole image in the brain network",
     "outline": "Lesion outline (supervised)",
+    "tumour": "Surest tumour pixels (supervised)",
     "intensity": "Brightness alone (baseline)",
 }
 _WIDTH, _HEIGHT, _BASE = 320, 92, 68  # of the histogram; bars stand on _BASE

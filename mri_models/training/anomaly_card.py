@@ -21,6 +21,7 @@ MEANING = {
     "network's middle layers",
     "pooled": "distance of the brain network's pooled features from the three nearest normal brains",
     "outline": "log-odds of a lesion in the highest tenth of the cells of the brain network's outline head",
+    "tumour": "log-odds of a tumour where the network that outlines tumours is surest (0.1 % of the pixels)",
     "intensity": "the brightest 2 % after equalising the head's grey levels: the plain baseline (Meissen 2021)",
 }
 
@@ -45,8 +46,9 @@ Says how unusual a brain slice is compared with normal brains, as a second opini
 **Network** convolutional autoencoder, {config["size"]} px, levels of {config["channels"]} channels, a code of
 {config["latent"]} channels; run `{mri["autoencoder"]}`, trained on {mri["images"]["train"]} normal brain slices only.
 **Features** `{mri["encoder"]["model"]}` at {mri["encoder"]["size"]} px. That network learned from labelled tumours, so
-`patches` and `pooled` are not blind to them, and `outline` is plainly supervised; only `pixel`, `structure`, `latent`
-and `intensity` never saw an abnormal image. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1],
+`patches` and `pooled` are not blind to them; `outline` and `tumour` (`{mri["tumour"]["model"]}` at
+{mri["tumour"]["size"]} px) are plainly supervised; only `pixel`, `structure`, `latent` and `intensity` never saw an
+abnormal image. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1],
 letterboxed.
 
 **Out of scope** Any decision about a person, other body parts, children, operated brains. An unusual image can be an
@@ -59,7 +61,9 @@ unusual scanner. A normal score does not say that a brain is healthy: one slice 
 {_components(mri)}
 
 Weights belong to the z-scores (capped at 6 spreads) in a logistic regression with weights that cannot be negative,
-fitted on {mri["images"]["validation"]} validation images and augmented copies of them, classes and sources balanced.
+fitted on {mri["images"]["validation"]} validation images, {mri["images"]["healed"]} of their tumour slices without the
+tumour (the healthy half of the head and its mirror image, as normal), and augmented copies of all, classes and sources
+balanced.
 The score is the probability that the image is no normal brain if half of all images were none.
 {_combinations(mri)}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mri_models.anomaly import CONFIG_VERSION, MEMORY, NAME, Observer
 from mri_models.autoencoder import Autoencoder
 from mri_models.classify import Classifier
 from mri_models.hub import CONFIG, WEIGHTS, beside
+from mri_models.localize import TUMOUR, Segmenter
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, head_of
 from mri_models.training.anomaly import AnomalyRecipe, finished, load_autoencoder, read_curve
 from mri_models.training.anomaly_card import write_card
@@ -27,6 +29,7 @@ from mri_models.training.anomaly_fit import (
     RULE,
     Combination,
     Measured,
+    augmented,
     combine,
     confidences,
     described,
@@ -34,14 +37,16 @@ from mri_models.training.anomaly_fit import (
     measure,
     normal_moments,
     patch_bank,
+    read_scans,
     redrawn,
     remember,
     thresholds,
 )
-from mri_models.training.brains import normal_brains
+from mri_models.training.brains import healed_brains, normal_brains
 from mri_models.training.corpus import IGNORE, Sample, read_corpus, split_hash
 from mri_models.training.fit import best_weights
 from mri_models.training.recipe import load_recipe
+from mri_models.types import Scan
 
 VARIANT = "variant.safetensors"  # the autoencoder that is not served; only the evaluation reads it
 SCALE_SHARE = 99.5  # percentile of the error on normal heads that is drawn at full colour
@@ -69,8 +74,11 @@ def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path
     brain = load_recipe(recipe.encoder)
     encoder = Classifier.load(weights / brain.name)
     head = outline_head(runs, brain.run or brain.name)
-    observer = Observer(next(iter(networks.values())), encoder, recipe.encoder_size, tuple(recipe.levels), head)
-    fits = fit_each(networks, observer, (seen, judged), recipe.seed)
+    healed = list(healed_brains(samples, "val"))
+    features = (encoder, recipe.encoder_size, tuple(recipe.levels), head)
+    tumours = Segmenter.load(weights / TUMOUR)
+    observer = Observer(next(iter(networks.values())), *features, tumours, recipe.tumour_size)
+    fits = fit_each(networks, observer, seen, (judged, healed), recipe.seed)
     best, *others = sorted(fits, key=lambda fit: -fit.auroc)
     folder = weights / NAME
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,11 +91,12 @@ def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path
             "size": recipe.encoder_size,
             "levels": list(recipe.levels),
         },
+        "tumour": {"model": TUMOUR, "sha256": tumours.digest, "size": recipe.tumour_size},
         "split_hash": split_hash(samples),
         "seed": recipe.seed,
         "sources": sorted({s.source for s in seen}),
         "validation_sources": sorted({s.source for s in judged}),
-        "images": {"train": len(seen), "validation": len(judged)},
+        "images": {"train": len(seen), "validation": len(judged), "healed": len(healed)},
         "curves": {name: asdict(read_curve(runs, name)) for name in networks},
         "autoencoder": best.name,
         "autoencoder_validation_auroc": {fit.name: round(fit.auroc, 4) for fit in fits},
@@ -109,17 +118,27 @@ def outline_head(runs: Path, run: str) -> tuple[np.ndarray, float]:
 
 
 def fit_each(
-    networks: dict[str, Autoencoder], observer: Observer, split: tuple[Sequence[Sample], Sequence[Sample]], seed: int
+    networks: dict[str, Autoencoder],
+    observer: Observer,
+    normals: Sequence[Sample],
+    validation: tuple[Sequence[Sample], Sequence[tuple[Sample, Scan]]],
+    seed: int,
 ) -> list[Fit]:
-    """One Fit for each autoencoder; `split` is (normal training images, validation images)."""
-    seen, judged = (gather(observer, part) for part in split)
-    judged += gather(observer, split[1], augmented=True)
+    """One Fit for each autoencoder; `normals` are training images, `validation` the images there and healed ones."""
+    judged, healed = validation
+    samples = [*judged, *(sample for sample, _ in healed)]
+
+    def scans() -> Iterator[Scan]:
+        return chain(read_scans(judged), (scan for _, scan in healed))
+
+    seen = gather(observer, read_scans(normals), len(normals))
+    found = gather(observer, chain(scans(), augmented(scans())), 2 * len(samples))
     bank = patch_bank(seen, seed)
     fits = []
     for name, network in networks.items():
         memory = remember(redrawn(seen, network), *bank)
-        evidence = redrawn(judged, network)
-        measured = measure(memory, evidence, [*split[1], *split[1]], plain=len(split[1]))
+        evidence = redrawn(found, network)
+        measured = measure(memory, evidence, samples * 2, plain=len(samples))
         fits.append(Fit(name, network, memory, measured, evidence, combine(measured, DRAWN).auroc))
     return fits
 

@@ -2,15 +2,17 @@
 
 The memory is made of the training split's normal brains. Everything else, the choice between two autoencoders and
 between two combinations included, is learned on validation patients, and judged on those left out of each fold. Each
-of their images comes twice, as it is and augmented like training images: on the corpus' own scanners alone features
-that know the scanner would win. Thresholds and moments come from the images as they are.
+of their images comes twice, as it is and augmented like training images, and their tumour slices once more without the
+tumour: on the corpus' own images alone features that know the scanner or contrast medium would win. Thresholds and
+moments come from the images as they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -43,7 +45,7 @@ FOLDS = 5
 STRENGTH = 0.02  # of the penalty on squared weights
 TAIL = 0.05  # see RULE
 MARGIN = 0.005  # of AUROC, by which fewer components must be better: about 40 patients are the normals
-COMBINATIONS = {"all": COMPONENTS, "without_outline": tuple(n for n in COMPONENTS if n != "outline")}
+COMBINATIONS = {"all": COMPONENTS, "without_outlines": tuple(n for n in COMPONENTS if n not in ("outline", "tumour"))}
 DRAWN = ("pixel", "structure", "latent")  # components of the autoencoder alone
 RULE = (
     "normal below the score that 5 % of abnormal validation images stay under, anomalous from the score that 5 % of "
@@ -94,16 +96,25 @@ class Combination:
     auroc: float
 
 
-def gather(observer: Observer, samples: Sequence[Sample], *, augmented: bool = False) -> list[Evidence]:
-    """Evidence on corpus images, exactly as serving sees them; `augmented` ones by the classifiers' own chain."""
+def gather(observer: Observer, scans: Iterable[Scan], count: int) -> list[Evidence]:
+    """Evidence on `count` images, exactly as serving sees them."""
     found: list[Evidence] = []
-    for start in tqdm(range(0, len(samples), BATCH), desc="evidence", leave=False):
-        scans = [read_scan(s.path) for s in samples[start : start + BATCH]]
-        if augmented:
-            canvases = [letterbox(stretch(scan.pixels), CANVAS) for scan in scans]
-            scans = [Scan(perturb(canvas, start + i)) for i, canvas in enumerate(canvases)]
-        found += observer(scans)
+    with tqdm(total=count, desc="evidence", leave=False) as bar:
+        rest = iter(scans)
+        while part := list(islice(rest, BATCH)):
+            found += observer(part)
+            bar.update(len(part))
     return found
+
+
+def read_scans(samples: Sequence[Sample]) -> Iterator[Scan]:
+    """Corpus images as they are."""
+    return (read_scan(sample.path) for sample in samples)
+
+
+def augmented(scans: Iterable[Scan]) -> Iterator[Scan]:
+    """The same images by the classifiers' own chain."""
+    return (Scan(perturb(letterbox(stretch(scan.pixels), CANVAS), seed)) for seed, scan in enumerate(scans))
 
 
 @torch.inference_mode()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,8 +11,12 @@ import torch
 from torch.utils.data import Dataset
 
 from mri_models.errors import DataError
+from mri_models.intake import read_scan
+from mri_models.pixels import stretch
 from mri_models.preprocess import letterbox
-from mri_models.training.corpus import TASKS, Sample, read_pixels, trainable
+from mri_models.training.corpus import IGNORE, TASKS, Sample, read_mask, read_pixels, trainable
+from mri_models.training.heal import twice_healthy
+from mri_models.types import Scan
 
 NORMAL = TASKS["brain"].index("no_tumor")
 SPLITS = ("train", "val")
@@ -24,6 +29,21 @@ def normal_brains(samples: Sequence[Sample], split: str) -> list[Sample]:
     if not chosen:
         raise DataError("no_normals", f"The corpus has no brain image labelled no_tumor in split {split!r}.")
     return chosen
+
+
+def healed_brains(samples: Sequence[Sample], split: str) -> Iterator[tuple[Sample, Scan]]:
+    """Heads with contrast medium and without a tumour: of each tumour slice the healthy half and its mirror image.
+
+    No hospital of the corpus scanned healthy heads with contrast medium; see heal.py.
+    """
+    for sample in samples:
+        brain = sample.targets["brain"]
+        if sample.split != split or not sample.mask or brain in (NORMAL, IGNORE):
+            continue
+        image = stretch(read_scan(sample.path).pixels)
+        healthy = twice_healthy(image, read_mask(sample.mask, image.shape))
+        if healthy is not None:
+            yield replace(sample, mask=None, targets=sample.targets | {"brain": NORMAL}), Scan(healthy)
 
 
 class Brains(Dataset):

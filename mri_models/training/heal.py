@@ -20,6 +20,7 @@ SHIFTS = np.linspace(-0.12, 0.12, 13)  # of the midline from the head's middle, 
 ALIKE = 0.7  # least correlation between a head and its mirror image; sagittal slices stay below
 SHARED = 0.02  # most of the outline that may lie on its own mirror image
 WIDENED = 0.03  # of the longest side: an outline's surroundings that go with it
+EDGE, HALF_EDGE = 0.012, 0.006  # of the longest side: how softly an outline's, and a half's, surroundings go over
 HEAD = 0.06  # grey level of the darkest tissue
 
 
@@ -28,6 +29,16 @@ def healed(pixels: np.ndarray, mask: np.ndarray, rng: Rng) -> np.ndarray | None:
     image = pixels.astype(np.float32) / 255
     matrix = midline(image, mask)
     return None if matrix is None else (heal(image, mask, matrix, rng) * 255).round().astype(np.uint8)
+
+
+def twice_healthy(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """image (H, W) float32 in [0, 1], mask (H, W) the tumour → the healthy half of the head and its mirror image.
+
+    Unlike `healed` this leaves neither swelling nor a shifted midline behind; None where no half is healthy.
+    """
+    matrix = midline(image, mask)
+    half = None if matrix is None else sick_half(widened(mask), matrix)
+    return None if half is None else replaced(image, half, HALF_EDGE, matrix)
 
 
 def midline(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
@@ -87,12 +98,15 @@ def heal(image: np.ndarray, region: np.ndarray, matrix: np.ndarray, rng: Rng) ->
 
     Either the outline and its surroundings are replaced, or the whole half: swelling reaches further than outlines do.
     """
-    mirror = reflected(image, matrix)
     part = widened(region)
     half = sick_half(part, matrix) if rng.random() < 0.5 else None
-    part, soft = (part, 0.012) if half is None else (half, 0.006)
-    alpha = cv2.GaussianBlur(part, (0, 0), max(1.0, soft * max(image.shape)))
-    return np.clip(image + alpha * (mirror - image), 0, 1, dtype=np.float32)
+    return replaced(image, part, EDGE, matrix) if half is None else replaced(image, half, HALF_EDGE, matrix)
+
+
+def replaced(image: np.ndarray, part: np.ndarray, edge: float, matrix: np.ndarray) -> np.ndarray:
+    """The image with its mirror image where `part` (H, W) is 1; `edge` is the transition's width."""
+    alpha = cv2.GaussianBlur(part, (0, 0), max(1.0, edge * max(image.shape)))
+    return np.clip(image + alpha * (reflected(image, matrix) - image), 0, 1, dtype=np.float32)
 
 
 def sick_half(part: np.ndarray, matrix: np.ndarray) -> np.ndarray | None:

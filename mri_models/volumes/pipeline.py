@@ -14,6 +14,7 @@ import numpy as np
 
 from mri_models.clock import since
 from mri_models.errors import InputError, ServiceError
+from mri_models.localize import TUMOUR
 from mri_models.quality import check_quality
 from mri_models.types import (
     Mask,
@@ -36,9 +37,6 @@ from mri_models.volumetric import NAME as SPINE
 
 if TYPE_CHECKING:  # torch loads with the caller's pipeline, not with the reading of files
     from mri_models.pipeline import Pipeline
-
-
-TUMOUR = "segmentation/tumour"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
