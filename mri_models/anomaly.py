@@ -64,7 +64,7 @@ class Observer:
 
     def _features(self, batch: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(B, 3, S, S) → patches (B, P, D), pooled (B, E), outline (B, g, g)."""
-        network, device = self.encoder.network, self.encoder.device
+        network, device = self.encoder.quick, self.encoder.device
         batch = batch.to(device, memory_format=torch.channels_last)
         with torch.autocast("cuda", torch.float16, enabled=device.type == "cuda"):
             last, maps = network.forward_intermediates(batch, indices=list(self.levels))

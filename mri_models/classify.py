@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from transformers import AutoModelForImageClassification
 
 from mri_models.errors import WeightsError
+from mri_models.fold import folded
 from mri_models.hub import verify
 from mri_models.ood import MahalanobisScore
 from mri_models.preprocess import InputSpec, to_tensor
@@ -83,6 +85,11 @@ class Classifier:
         self.digest = digest
         self.trunk = trunk_digest(network)
 
+    @cached_property
+    def quick(self) -> nn.Module:
+        """`network` for looking only, a quarter faster; made when first asked for, as stages may share one look."""
+        return folded(self.network).to(memory_format=torch.channels_last)
+
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Classifier:
         """Read a model folder: config.json, model.safetensors, ood.safetensors.
@@ -130,7 +137,7 @@ class Classifier:
         batch = batch.to(self.device, memory_format=torch.channels_last)
         views = (batch, batch.flip(3)) if self.calibration.flip else (batch,)
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            pooled = [self.network.forward_head(self.network.forward_features(view), pre_logits=True) for view in views]
+            pooled = [self.quick.forward_head(self.quick.forward_features(view), pre_logits=True) for view in views]
         return torch.stack(pooled).float().mean(0).cpu().numpy()
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import nn
 
 from mri_models.errors import WeightsError
+from mri_models.fold import folded
 from mri_models.hub import CONFIG, WEIGHTS, verify
 from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
 from mri_models.types import Mask, Prediction, Report, Scan
@@ -85,7 +86,7 @@ class Segmenter:
                     f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
                     "update the package or pin another revision of the weights.",
                 )
-            network = read_unet(config, folder / WEIGHTS).to(device, memory_format=torch.channels_last)
+            network = folded(read_unet(config, folder / WEIGHTS)).to(device, memory_format=torch.channels_last)
             spec = InputSpec(mri["input_size"], tuple(mri["mean"]), tuple(mri["std"]))
             return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:

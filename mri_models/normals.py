@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.ndimage import binary_fill_holes, uniform_filter
 
+from mri_models.linear import distances
 from mri_models.ood import MahalanobisScore, unit_length
 
 COMPONENTS = ("pixel", "structure", "latent", "patches", "pooled", "outline", "tumour", "intensity")
@@ -63,7 +64,7 @@ class NormalMemory:
         """Each component's raw value; larger is more unusual."""
         head = head_of(evidence.image)
         to_patches = nearest(evidence.patches / self.patch_scale, self.patches)
-        to_images = np.sort(_distances(unit_length(evidence.pooled[None]), self.pooled)[0])[:_NEAREST]
+        to_images = np.sort(distances(unit_length(evidence.pooled[None]), self.pooled)[0])[:_NEAREST]
         return {
             "pixel": float(evidence.error[head].mean()),
             "structure": float(evidence.unlike[head].mean()),
@@ -173,11 +174,4 @@ def top_mean(values: np.ndarray, share: float) -> float:
 
 def nearest(rows: np.ndarray, bank: np.ndarray) -> np.ndarray:
     """Rows (N, D), bank (M, D) → (N,) Euclidean distance of each row to the bank."""
-    return _distances(rows, bank).min(axis=1)
-
-
-def _distances(rows: np.ndarray, bank: np.ndarray) -> np.ndarray:
-    """(N, M); by the binomial formula, which spares an (N, M, D) array."""
-    rows, bank = rows.astype(np.float32), bank.astype(np.float32)
-    squares = (rows**2).sum(1)[:, None] + (bank**2).sum(1) - 2 * rows @ bank.T
-    return np.sqrt(np.maximum(squares, 0))
+    return distances(rows, bank).min(axis=1)

@@ -1,4 +1,4 @@
-"""How far an image's features lie from everything a model was trained on; numpy only, since serving scores with it."""
+"""How far an image's features lie from everything a model was trained on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
+
+from mri_models.linear import product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,16 +53,16 @@ class MahalanobisScore:
         if rows.ndim != 2 or rows.shape[1] != len(self.offset):
             raise ValueError(f"features must be (N, {len(self.offset)}), got {rows.shape}")
         rows = (unit_length(rows) if self.normalised else rows) - self.offset
-        inside = rows @ self.axes
+        inside = product(rows, self.axes)
         left_out = np.maximum((rows**2).sum(axis=1) - (inside**2).sum(axis=1), 0)  # rounding may go below 0
-        squares = (((inside @ self.whitening)[:, None] - self.centres) ** 2).mean(axis=2).min(axis=1)
+        squares = ((product(inside, self.whitening)[:, None] - self.centres) ** 2).mean(axis=2).min(axis=1)
         return np.sqrt(squares + left_out / self.residual)
 
     def embed(self, features: np.ndarray) -> np.ndarray:
         """Features (N, D) -> (N, K) whitened places along the main axes."""
         rows = np.asarray(features, dtype=np.float64)
         rows = (unit_length(rows) if self.normalised else rows) - self.offset
-        return rows @ self.axes @ self.whitening
+        return product(product(rows, self.axes), self.whitening)
 
     def percentile(self, distances: np.ndarray) -> np.ndarray:
         """Distances (N,) -> (N,) share of validation images that lie nearer, in [0, 1]: a Prediction's `ood_score`."""

@@ -19,15 +19,15 @@ def randomised(classifier: Classifier, share: float, seed: int = 0) -> Classifie
 
     Shuffling keeps each layer's distribution of weights, so that scores stay in their usual range.
     """
-    other = copy.copy(classifier)
-    other.network = copy.deepcopy(classifier.network)
-    head = other.network.get_classifier()
-    layers = [m for m in other.network.modules() if m is not head and _weighted(m)]
+    network = copy.deepcopy(classifier.network)
+    head = network.get_classifier()
+    layers = [m for m in network.modules() if m is not head and _weighted(m)]
     count = round(share * len(layers))
     generator = torch.Generator().manual_seed(seed)
     for layer in [head, *layers[len(layers) - count :]]:
         _shuffle(layer.weight.data, generator)
-    return other
+    known = classifier.labels, classifier.spec, classifier.calibration, classifier.ood, classifier.digest
+    return Classifier(network, *known)
 
 
 def _weighted(layer: torch.nn.Module) -> bool:
