@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
-from mri_models.classify import Classifier
+from mri_models.classify import Classifier, FeatureMaps
 from mri_models.errors import WeightsError
 from mri_models.hub import CONFIG, WEIGHTS, verify
 from mri_models.localize import Segmenter
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, Rule
 from mri_models.pixels import stretch
-from mri_models.preprocess import InputSpec, letterbox, normalise
+from mri_models.preprocess import letterbox, to_batch
 from mri_models.types import Anomaly, Scan
 
 NAME = "anomaly"  # of its folder, and of its place in a report's timing and hashes
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 MEMORY = "memory.safetensors"
 AGAIN = "run `python -m mri_models train anomaly` again (`export anomaly` is enough where its run is kept)"
 
@@ -32,26 +32,26 @@ AGAIN = "run `python -m mri_models train anomaly` again (`export anomaly` is eno
 class Observer:
     """Scans → Evidence, in one plain pass each of the autoencoder, the brain network and the tumour network.
 
-    size: the brain network's input in pixels. levels: which of its feature maps give the patches, the finest first.
-    head: (E,) weights and bias of the lesion outline, a 1x1 convolution over the last feature map.
+    levels: which of the brain network's feature maps give the patches, the finest first.
+    head: (E,) weights and bias of the lesion outline, a 1x1 convolution over its last feature map.
     tumours: the network that outlines tumours, here at tumour_size pixels.
     """
 
     autoencoder: Autoencoder
     encoder: Classifier
-    size: int
     levels: tuple[int, ...]
     head: tuple[np.ndarray, float]
     tumours: Segmenter
     tumour_size: int
 
     @torch.inference_mode()
-    def __call__(self, scans: Sequence[Scan]) -> list[Evidence]:
+    def __call__(self, scans: Sequence[Scan], seen: FeatureMaps | None = None) -> list[Evidence]:
+        """`seen`: what the brain network saw in these scans, where that is known."""
         stretched = [stretch(scan.pixels) for scan in scans]
         images = np.stack([letterbox(pixels, self.autoencoder.size) for pixels in stretched])[:, None]
         codes, drawn, unlike = self._draw(torch.from_numpy(images).to(self.encoder.device))
-        patches, pooled, outline = self._features(batch_of(stretched, self.size, self.encoder.spec))
-        tumour = self.tumours.log_odds(batch_of(stretched, self.tumour_size, self.tumours.spec))
+        patches, pooled, outline = self._features(seen or self.encoder.maps(to_batch(stretched, self.encoder.spec)))
+        tumour = self.tumours.log_odds(to_batch(stretched, replace(self.tumours.spec, size=self.tumour_size)))
         rows = (images[:, 0], drawn, unlike, codes, patches, pooled, outline, tumour)
         return [Evidence(*parts) for parts in zip(*rows, strict=True)]
 
@@ -62,26 +62,16 @@ class Observer:
         unlike = 1 - similarity(images, drawn)
         return codes.flatten(1).cpu().numpy(), drawn[:, 0].cpu().numpy(), unlike[:, 0].cpu().numpy()
 
-    def _features(self, batch: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(B, 3, S, S) → patches (B, P, D), pooled (B, E), outline (B, g, g)."""
-        network, device = self.encoder.quick, self.encoder.device
-        batch = batch.to(device, memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.float16, enabled=device.type == "cuda"):
-            last, maps = network.forward_intermediates(batch, indices=list(self.levels))
-            pooled = network.forward_head(last, pre_logits=True)
+    def _features(self, seen: FeatureMaps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Feature maps → patches (B, P, D), pooled (B, E), outline (B, g, g)."""
+        maps = [seen.levels[level] for level in self.levels]
         grid = maps[-1].shape[2:]
         # Averaged over their neighbourhood (Roth 2022), and all on the coarsest level's grid
-        soft = [F.adaptive_avg_pool2d(F.avg_pool2d(level.float(), 3, 1, 1), grid) for level in maps]
+        soft = [F.adaptive_avg_pool2d(F.avg_pool2d(level, 3, 1, 1), grid) for level in maps]
         patches = torch.cat(soft, 1).flatten(2).transpose(1, 2)
-        weights = torch.from_numpy(self.head[0]).to(device)
-        outline = torch.einsum("bdhw,d->bhw", last.float(), weights) + self.head[1]
-        return patches.cpu().numpy(), pooled.float().cpu().numpy(), outline.cpu().numpy()
-
-
-def batch_of(images: Sequence[np.ndarray], size: int, spec: InputSpec) -> torch.Tensor:
-    """Stretched images → (B, 3, size, size), normalised as `spec` says."""
-    spec = InputSpec(size, spec.mean, spec.std)
-    return torch.stack([normalise(letterbox(pixels, size), spec) for pixels in images])
+        weights = torch.from_numpy(self.head[0]).to(seen.last.device)
+        outline = torch.einsum("bdhw,d->bhw", seen.last, weights) + self.head[1]
+        return patches.cpu().numpy(), seen.pooled.cpu().numpy(), outline.cpu().numpy()
 
 
 class AnomalyDetector:
@@ -121,7 +111,7 @@ class AnomalyDetector:
             network = read_autoencoder(config, folder / WEIGHTS).to(device)
             head = (arrays["outline.weight"].astype(np.float32), float(arrays["outline.bias"]))
             levels = tuple(mri["encoder"]["levels"])
-            observer = Observer(network, encoder, mri["encoder"]["size"], levels, head, tumours, mri["tumour"]["size"])
+            observer = Observer(network, encoder, levels, head, tumours, mri["tumour"]["size"])
             rule = Rule.from_config(mri, arrays["normals"])
             return cls(observer, NormalMemory.from_arrays(arrays), rule, digest, folder)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -129,8 +119,9 @@ class AnomalyDetector:
                 "bad_model", f"{folder} can't be loaded ({error}); fetch it again or {AGAIN}."
             ) from error
 
-    def __call__(self, scan: Scan) -> Anomaly:
-        [evidence] = self.observer([scan])
+    def __call__(self, scan: Scan, seen: FeatureMaps | None = None) -> Anomaly:
+        """`seen`: what the brain network saw in this scan, where that is known."""
+        [evidence] = self.observer([scan], seen)
         components = self.memory.measure(evidence)
         z_scores = self.rule.z_scores(components)
         score = self.rule.score(z_scores)

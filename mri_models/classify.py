@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForImageClassification
 
 from mri_models.errors import WeightsError
-from mri_models.fold import folded
+from mri_models.fold import Runner
 from mri_models.hub import verify
 from mri_models.ood import MahalanobisScore
 from mri_models.preprocess import InputSpec, to_tensor
@@ -65,8 +64,43 @@ class Calibration:
         return self.explanation_study.get(method) if self.explanation_study else None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureMaps:
+    """One pass of a trunk over images as they are.
+
+    levels: (B, C, h, w) each, the finest first. last: (B, E, h, w), what is pooled. pooled: (B, D) float32.
+    """
+
+    levels: tuple[torch.Tensor, ...]
+    last: torch.Tensor
+    pooled: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a trunk sees: pooled features (B, D), over an image and its mirror if asked, and the image's own maps."""
+
+    features: np.ndarray
+    maps: FeatureMaps
+
+
+class Trunk(nn.Module):
+    """A timm network without its head: (B, 3, S, S) → pooled features, the last feature map, and every level's."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        last, levels = self.network.forward_intermediates(images)
+        return self.network.forward_head(last, pre_logits=True), last, *levels
+
+
 class Classifier:
-    """Scan → Prediction. Thread-safe: nothing changes after construction."""
+    """Scan → Prediction. Thread-safe: nothing changes after construction.
+
+    network: for gradients. runner: its trunk, for looking only.
+    """
 
     def __init__(
         self,
@@ -78,17 +112,13 @@ class Classifier:
         digest: str,
     ):
         self.network = network.eval().requires_grad_(False)
+        self.runner = Runner(Trunk(self.network))
         self.labels = labels
         self.spec = spec
         self.calibration = calibration
         self.ood = ood
         self.digest = digest
         self.trunk = trunk_digest(network)
-
-    @cached_property
-    def quick(self) -> nn.Module:
-        """`network` for looking only, a quarter faster; made when first asked for, as stages may share one look."""
-        return folded(self.network).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Classifier:
@@ -128,17 +158,19 @@ class Classifier:
         """What `features` depends on: stages with equal keys see the same, and one look serves them all."""
         return self.trunk, self.spec, self.calibration.flip
 
-    @torch.inference_mode()
-    def features(self, batch: torch.Tensor) -> np.ndarray:
-        """(B, 3, S, S) → pooled features (B, D), the mean over an image and its mirror if asked.
+    def maps(self, batch: torch.Tensor) -> FeatureMaps:
+        """(B, 3, S, S) → what one pass of the trunk makes of it."""
+        pooled, last, *levels = self.runner(batch)
+        return FeatureMaps(tuple(levels), last, pooled)
 
-        Half precision on a GPU.
-        """
-        batch = batch.to(self.device, memory_format=torch.channels_last)
-        views = (batch, batch.flip(3)) if self.calibration.flip else (batch,)
-        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            pooled = [self.quick.forward_head(self.quick.forward_features(view), pre_logits=True) for view in views]
-        return torch.stack(pooled).float().mean(0).cpu().numpy()
+    def features(self, batch: torch.Tensor) -> np.ndarray:
+        """(B, 3, S, S) → pooled features (B, D), the mean over an image and its mirror if asked."""
+        return self._look(batch).features
+
+    def _look(self, batch: torch.Tensor) -> Look:
+        maps = self.maps(batch)
+        views = [maps.pooled, self.maps(batch.flip(3)).pooled] if self.calibration.flip else [maps.pooled]
+        return Look(torch.stack(views).mean(0).cpu().numpy(), maps)
 
     @torch.inference_mode()
     def logits(self, features: np.ndarray) -> np.ndarray:
@@ -177,24 +209,38 @@ class Classifier:
             embedding=embedding,
         )
 
-    def look(self, scan: Scan) -> np.ndarray:
-        """Scan → pooled features (1, D)."""
-        return self.features(to_tensor(scan, self.spec))
+    def look(self, scan: Scan) -> Look:
+        """What the trunk sees in one scan; stages with equal `features_key` may judge it."""
+        return self._look(to_tensor(scan, self.spec))
 
-    def judge(self, features: np.ndarray) -> Prediction:
-        """Pooled features (1, D) → calibrated prediction."""
-        return self.decide(self.logits(features), features)[0]
+    def judge(self, look: Look) -> Prediction:
+        """What the trunk saw in one scan → calibrated prediction."""
+        return self.decide(self.logits(look.features), look.features)[0]
 
     def __call__(self, scan: Scan) -> Prediction:
         return self.judge(self.look(scan))
 
 
+def share_trunks(classifiers: Iterable[Classifier]) -> None:
+    """Let classifiers with equal trunks hold its weights, and its folded copy, once."""
+    first: dict[str, Classifier] = {}
+    for classifier in classifiers:
+        owner = first.setdefault(classifier.trunk, classifier)
+        if owner is not classifier:
+            classifier.network.load_state_dict(_trunk(owner.network), strict=False, assign=True)
+            classifier.runner = owner.runner
+
+
 def trunk_digest(network: nn.Module) -> str:
     """SHA-256 of everything before the last linear layer."""
-    head = {id(tensor) for tensor in network.get_classifier().state_dict(keep_vars=True).values()}
     digest = hashlib.sha256()
-    for name, tensor in network.state_dict(keep_vars=True).items():
-        if id(tensor) not in head:
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, tensor in _trunk(network).items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _trunk(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors before the last linear layer, by name."""
+    head = {id(tensor) for tensor in network.get_classifier().state_dict(keep_vars=True).values()}
+    return {name: tensor for name, tensor in network.state_dict(keep_vars=True).items() if id(tensor) not in head}

@@ -1,15 +1,46 @@
-"""Batch norms folded into the convolutions before them: the same answers from fewer ways through memory."""
+"""Networks for looking only: batch norms folded into the convolutions before them, and no gradients.
+
+The same answers from fewer ways through memory. Compiled by OpenVINO they would be quicker still, but each needs three
+seconds first, and all of them 0.4 GB.
+"""
 
 from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from threading import Lock
 from typing import TypeVar
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+class Runner:
+    """(B, 3, S, S) → the network's outputs, float32, on its device; half precision on a GPU. Thread-safe."""
+
+    def __init__(self, network: nn.Module):
+        self.device = next(network.parameters()).device
+        self._network = network
+        self._folded = False
+        self._lock = Lock()
+
+    @torch.inference_mode()
+    def __call__(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        batch = batch.to(self.device, memory_format=torch.channels_last)
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            found = self._ready()(batch)
+        return tuple(part.float() for part in ((found,) if isinstance(found, torch.Tensor) else found))
+
+    def _ready(self) -> nn.Module:
+        """The folded network, made when first asked for: several models may share one runner."""
+        with self._lock:
+            if not self._folded:
+                self._network = folded(self._network).to(memory_format=torch.channels_last)
+                self._folded = True
+        return self._network
 
 
 def folded(network: Network) -> Network:

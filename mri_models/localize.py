@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import nn
 
 from mri_models.errors import WeightsError
-from mri_models.fold import folded
+from mri_models.fold import Runner
 from mri_models.hub import CONFIG, WEIGHTS, verify
 from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
 from mri_models.types import Mask, Prediction, Report, Scan
@@ -64,7 +64,7 @@ class Segmenter:
     """Scan → Mask. Thread-safe: nothing changes after construction."""
 
     def __init__(self, network: nn.Module, labels: tuple[str, ...], spec: InputSpec, rule: OutlineRule, digest: str):
-        self.network = network.eval().requires_grad_(False)
+        self.runner = Runner(network.eval().requires_grad_(False))
         self.labels = labels
         self.spec = spec
         self.rule = rule
@@ -86,7 +86,7 @@ class Segmenter:
                     f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
                     "update the package or pin another revision of the weights.",
                 )
-            network = folded(read_unet(config, folder / WEIGHTS)).to(device, memory_format=torch.channels_last)
+            network = read_unet(config, folder / WEIGHTS).to(device)
             spec = InputSpec(mri["input_size"], tuple(mri["mean"]), tuple(mri["std"]))
             return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -94,28 +94,15 @@ class Segmenter:
                 "bad_model", f"{folder} can't be loaded as an outline network ({error}); fetch or export it again."
             ) from error
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @torch.inference_mode()
     def probabilities(self, batch: torch.Tensor) -> np.ndarray:
-        """(B, 3, S, S) → (B, 1 + labels, S, S) summing to 1, background first; the mean over an image and its mirror.
+        """(B, 3, S, S) → (B, 1 + labels, S, S) summing to 1, background first; the mean with the mirror image's."""
+        (straight,), (mirrored,) = self.runner(batch), self.runner(batch.flip(3))
+        return ((straight.softmax(1) + mirrored.flip(3).softmax(1)) / 2).cpu().numpy()
 
-        Half precision on a GPU.
-        """
-        batch = batch.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            straight, mirrored = self.network(batch), self.network(batch.flip(3)).flip(3)
-        return ((straight.float().softmax(1) + mirrored.float().softmax(1)) / 2).cpu().numpy()
-
-    @torch.inference_mode()
     def log_odds(self, batch: torch.Tensor) -> np.ndarray:
         """(B, 3, S, S) → (B, S, S) float32 log-odds of anything but background, in one pass; S a multiple of 32."""
-        batch = batch.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            logits = self.network(batch)
-        return (logits[:, 1:].float().logsumexp(1) - logits[:, 0].float()).cpu().numpy()
+        (logits,) = self.runner(batch)
+        return (logits[:, 1:].logsumexp(1) - logits[:, 0]).cpu().numpy()
 
     def __call__(self, scan: Scan) -> Mask:
         return self.draw(self.probabilities(to_tensor(scan, self.spec))[0], scan)

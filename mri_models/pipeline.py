@@ -16,7 +16,7 @@ from PIL import Image
 from mri_models import report as rules
 from mri_models.anomaly import NAME as ANOMALY
 from mri_models.anomaly import AnomalyDetector
-from mri_models.classify import Classifier
+from mri_models.classify import Classifier, Look, share_trunks
 from mri_models.clock import Clock, since
 from mri_models.discs import NAME as DISCS
 from mri_models.errors import InputError, ServiceError, WeightsError
@@ -72,6 +72,7 @@ class Pipeline:
             for name, folder in folders.items()
             if name != ANOMALY and not owns(name)
         }
+        share_trunks(models.values())
         specialists, anomaly = Specialists.load(folders, device), None
         if ANOMALY in folders and BRAIN in models and TUMOUR in specialists.outlines:
             tumours = specialists.outlines[TUMOUR]
@@ -138,7 +139,7 @@ class Pipeline:
         """
         clock = Clock({} if read_ms is None else {"file": read_ms})
         found: dict[str, Prediction] = {}
-        looks: dict[object, np.ndarray] = {}  # stages exported from one trunk share one look at the image
+        looks: dict[object, Look] = {}  # stages exported from one trunk share one look at the image
         rejection = mask = spine = None
         for stage in (GATE, BODY_PART):
             with clock(stage):
@@ -160,16 +161,19 @@ class Pipeline:
         anomaly = None
         if self.anomaly and part and part.accepted and part.label == "brain":  # also where no pattern could be named
             with clock(ANOMALY):
-                anomaly = self.anomaly(scan)
+                seen = looks.get(self.models[BRAIN].features_key) if BRAIN in self.models else None
+                anomaly = self.anomaly(scan, seen and seen.maps)
         if mask is None and (pattern := found.get("diagnosis")):
             with clock("localization"):
                 mask = self.specialists.outline(scan, part, pattern)
+            if rejection is None and (rejection := rules.disagreement(pattern, mask)):
+                found["diagnosis"] = dataclasses.replace(pattern, accepted=False)
         located = {"localization": mask, "spine": spine}
         found |= {"warnings": warnings_of(scan)}
         report = Report(name, rejection, **found, anomaly=anomaly, **located, timing_ms=clock.taken)
         return rules.complete(dataclasses.replace(report, overlap=overlaps(report), models=self.hashes))
 
-    def _judge(self, name: str, scan: Scan, looks: dict[object, np.ndarray]) -> Prediction | None:
+    def _judge(self, name: str, scan: Scan, looks: dict[object, Look]) -> Prediction | None:
         """The answer of one classifier; None where the weights hold none of this name."""
         model = self.models.get(name)
         if model is None:

@@ -5,6 +5,7 @@ stretch the 0.5-99.5 percentile to [0, 1] → letterbox into a square → repeat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,4 +70,9 @@ def normalise(canvas: np.ndarray, spec: InputSpec) -> torch.Tensor:
 
 def to_tensor(scan: Scan, spec: InputSpec) -> torch.Tensor:
     """Scan → (1, 3, S, S) float32."""
-    return normalise(letterbox(stretch(scan.pixels), spec.size), spec)[None]
+    return to_batch([stretch(scan.pixels)], spec)
+
+
+def to_batch(images: Sequence[np.ndarray], spec: InputSpec) -> torch.Tensor:
+    """Stretched images, (H, W) float32 in [0, 1] each → (B, 3, S, S) float32."""
+    return torch.stack([normalise(letterbox(image, spec.size), spec) for image in images])

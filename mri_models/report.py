@@ -21,7 +21,9 @@ PATTERNS = {
 }
 SUPPORTED = "brain, knee and spine"
 HEALTHY = "no_tumor"
-DOUBTS = ("uncertain", "unfamiliar", "no_model", "slices_disagree")  # these say "I don't know", not "this is wrong"
+TUMOURS = ("glioma", "meningioma", "pituitary")
+# These say "I don't know", not "this is wrong"
+DOUBTS = ("uncertain", "unfamiliar", "no_model", "networks_disagree", "slices_disagree")
 UNABLE = ("stage_failed", "time_limit")  # these say that the service failed, and nothing about the image
 OUTLINED = {
     "tumour": "what resembles a tumour",
@@ -77,6 +79,21 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
         f"{prediction.ood_score:.1%} of validation images). Its score of {best} would mean nothing."
     )
     return Rejection(stage, "unfamiliar", message)
+
+
+def disagreement(pattern: Prediction | None, mask: Mask | None) -> Rejection | None:
+    """Why an accepted tumour pattern is not named after all: the network that outlines tumours finds none.
+
+    On validation patients that holds back 21 of 25 heads without a tumour (heal.py) that the scores called one.
+    """
+    if mask is None or mask.found or not pattern or not pattern.accepted or pattern.label not in TUMOURS:
+        return None
+    message = (
+        f"Unable to determine: two networks disagree. The scores name {_label(pattern)} ({score(pattern.confidence)}), "
+        f"but the network that outlines tumours finds nothing to outline (peak {score(mask.score)}, asked "
+        f"{mask.threshold:.2f}). Try a neighbouring slice."
+    )
+    return Rejection("diagnosis", "networks_disagree", message)
 
 
 def complete(report: Report) -> Report:

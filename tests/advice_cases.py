@@ -109,10 +109,15 @@ CASES = {
         "C-map-gap",
         "R-otherwise",
     ),
-    "outlined, size known": (outlined("glioma", 1, 0.8), None, "L-area", "L-pixels L-nothing L-surplus"),
+    "outlined, size known": (outlined("glioma", 1, 0.8), None, "L-area", "L-pixels L-surplus"),
     "outlined, size unknown": (outlined("glioma", 200), None, "L-pixels", "L-area S-disagree"),
-    "tumour without outline": (outlined("glioma", 0), None, "L-nothing S-disagree", "L-pixels"),
-    "outline without tumour": (outlined("healthy", 90), None, "L-pixels L-surplus S-disagree", "L-nothing"),
+    "tumour without outline": (
+        refused("networks_disagree", "diagnosis", outlined("glioma", 0)),
+        None,
+        "R-disagree W-disagree S-disagree",
+        "L-pixels R-otherwise",
+    ),
+    "outline without tumour": (outlined("healthy", 90), None, "L-pixels L-surplus S-disagree", "R-disagree"),
     "burnt-in text": (seen("glioma", warnings=(WARNING,)), None, "F-lettering F-pattern", "R-otherwise"),
     "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
     **{

@@ -17,7 +17,7 @@ from places import ROOT
 
 PYODIDE = "pyodide@0.27.7"  # the last with Python 3.12
 INSIDE = """
-import ast, importlib.util, pathlib, sys, warnings
+import ast, pathlib, sys, warnings
 warnings.simplefilter("error")
 amiss, imported = [], set()
 paths = [p for folder in ("mri_models", "tests") for p in pathlib.Path("/source", folder).rglob("*.py")]

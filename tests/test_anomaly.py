@@ -85,8 +85,8 @@ def world(tmp_path_factory):
         recipe = AnomalyRecipe("autoencoder", name, **SHAPE, epochs=2, batch=5, noise=0.2 * (name == "rival"))
         train(recipe, corpus, runs)
     tiny_outlines.write(weights / TUMOUR)
-    sizes = {"encoder_size": 64, "tumour_size": 64}
-    recipe = AnomalyRecipe("autoencoder", "anomaly", **SHAPE, rival="rival", encoder=str(root / "brain.toml"), **sizes)
+    encoder = str(root / "brain.toml")
+    recipe = AnomalyRecipe("autoencoder", "anomaly", **SHAPE, rival="rival", encoder=encoder, tumour_size=64)
     anomaly_export.export(recipe, corpus, runs, weights)
     return corpus, runs, weights
 
@@ -241,6 +241,13 @@ def test_detector_says_all_that_the_json_promises(world, detector):
     assert 0 <= data["score"] <= 1
     assert found.category == detector.rule.category(found.score)
     assert found.error_map.shape == (32, 32)
+
+
+def test_what_the_brain_network_has_seen_is_not_looked_at_again(world, detector, monkeypatch):
+    scan = Scan(np.asarray(Image.open(world[0] / "0.png"), np.float32) / 255)
+    alone, seen = detector(scan), detector.observer.encoder.look(scan).maps
+    monkeypatch.setattr(Classifier, "maps", None)
+    assert detector(scan, seen).score == pytest.approx(alone.score)
 
 
 @pytest.mark.parametrize("changed", [0, 1], ids=["brain", "tumour"])

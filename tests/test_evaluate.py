@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mri_models.evaluation import agreement
+from mri_models.evaluation.agreement import agreed
 from mri_models.evaluation.collect import Outputs, thin
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.evaluation.run import evaluate, questions
 from mri_models.training.corpus import TASKS, Sample
+from mri_models.types import Mask, Prediction, Scan
 
 
 def sample(i: int, modality: str = "mri", part: str = "brain") -> Sample:
@@ -42,6 +48,52 @@ def test_brain_questions_tell_accepted_from_all():
     assert found["tumours called no tumour"]["share"] == pytest.approx(2 / 3, abs=1e-3)
     assert found["tumours called no tumour, accepted"]["share"] == pytest.approx(1 / 3, abs=1e-3)
     assert found["healthy called a tumour"] == {"share": 1.0, "images": 1}
+
+
+class Outliner:
+    """Outlines something on the images that it is told about; what it looked at is kept."""
+
+    def __init__(self, on: set[float]):
+        self.on, self.asked = on, []
+
+    def __call__(self, scan: Scan) -> Mask:
+        grey = round(float(scan.pixels.mean()), 2)
+        self.asked.append(grey)
+        values = np.full(scan.shape, grey in self.on, np.uint8)
+        return Mask(values, values.astype(np.float32), ("tumour",), float(grey in self.on), 0.3, None)
+
+
+def grey_image(folder: Path, level: int) -> Path:
+    path = folder / f"{level}.png"
+    Image.fromarray(np.full((64, 64), level, np.uint8)).save(path)
+    return path
+
+
+def test_a_tumour_pattern_counts_as_accepted_only_with_an_outline(tmp_path):
+    stage = outcomes("brain", [0, 0, 3, 1], [0, 3, 3, 1], [True, True, True, False])
+    samples = [replace(sample(i), path=grey_image(tmp_path, 51 * (1 + i))) for i in range(4)]
+    outliner = Outliner(on={0.2})
+
+    found = agreed(stage, samples, outliner)
+
+    assert found.accepted.tolist() == [True, False, True, False]
+    assert stage.accepted.tolist() == [True, True, True, False]
+    assert outliner.asked == [0.2, 0.4]  # neither the healthy one nor what was refused before
+
+
+def test_healed_heads_are_counted_with_and_without_outlines(monkeypatch):
+    scans = {Scan(np.full((64, 64), level, np.float32)): level for level in (0.2, 0.4, 0.6, 0.8)}
+    answers = {0.2: ("glioma", True), 0.4: ("glioma", True), 0.6: ("no_tumor", True), 0.8: ("glioma", False)}
+    monkeypatch.setattr(agreement, "healed_brains", lambda samples, split: [(None, scan) for scan in scans])
+
+    def brain(scan: Scan) -> Prediction:
+        label, accepted = answers[scans[scan]]
+        return Prediction(label, 0.9, 0.6, {label: 0.9}, 0.1, 0.9, accepted)
+
+    found = agreement.healed_heads(brain, Outliner(on={0.4}), [], "test", None)
+
+    assert [row["share"] for row in found.values()] == [0.25, 0.25, 0.5]
+    assert {row["images"] for row in found.values()} == {4}
 
 
 def test_thin_keeps_about_the_limit():

@@ -1,4 +1,4 @@
-"""Folded batch norms: the same answers, with none left."""
+"""Folded batch norms: the same answers, with few left."""
 
 from __future__ import annotations
 

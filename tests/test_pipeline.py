@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mri_models import InputError, Pipeline, Scan, WeightsError
 from mri_models.classify import Classifier
 from mri_models.errors import FileRejected
 from mri_models.explain import METHODS, overlay
+from mri_models.localize import TUMOUR
 from mri_models.types import DISCLAIMER
 
 pytestmark = pytest.mark.weights
@@ -119,7 +121,7 @@ class Unusual:
 
     digest = "ab" * 32
 
-    def __call__(self, scan):
+    def __call__(self, scan, seen=None):
         return anomaly_of(scan, 0.93)
 
 
@@ -167,3 +169,20 @@ def test_stages_of_one_trunk_share_one_look_and_answer_as_if_alone(pipeline, mon
     together = {"gate": report.gate, "body_part": report.body_part, "diagnosis/brain": report.diagnosis}
     assert {name: p.confidence for name, p in together.items()} == pytest.approx(alone)
     assert len(looks) == len({pipeline.models[name].features_key for name in alone})
+
+
+def test_a_tumour_that_cannot_be_outlined_is_not_named(pipeline, monkeypatch):
+    scan = pipeline.read(EXAMPLES / "07_simulated_meningioma.png")
+    named = pipeline.verdict(scan)
+    assert named.rejection is None
+    assert named.localization.found
+    empty = replace(named.localization, values=np.zeros_like(named.localization.values))
+    monkeypatch.setattr(type(pipeline.outlines[TUMOUR]), "__call__", lambda segmenter, scan: empty)
+
+    report = pipeline.verdict(scan)
+
+    assert report.rejection.code == "networks_disagree"
+    assert not report.diagnosis.accepted
+    assert report.anomaly is not None
+    assert pipeline.explained(report)[0] == "body_part"
+    assert any("two networks disagree" in line for line in report.findings)

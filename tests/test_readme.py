@@ -15,9 +15,11 @@ from fakes import FakePipeline, scan_png, served
 from places import ROOT
 from volume_cases import discs
 
+from mri_models import __main__ as command
 from mri_models import volumetric
 from mri_models.drift import experiment
 from mri_models.evaluation import anomaly, benchmark, explanations
+from mri_models.evaluation.commands import EVERYTHING, LEAKY
 from mri_models.evaluation.run import tables
 from mri_models.evaluation.tables import check_readme
 from mri_models.hub import model_folders, verify
@@ -173,3 +175,25 @@ def test_front_matter_fits_the_requirements():
     version = re.search(r"sdk_version: (\S+)", README.read_text(encoding="utf-8"))[1]
     lowest = re.search(r"gradio>=([\d.]+)", (ROOT / "requirements.txt").read_text())[1]
     assert version.startswith(lowest)
+
+
+def test_one_command_makes_every_table_again():
+    blocks = set(re.findall(r"<!-- results:(\w+) -->", README.read_text(encoding="utf-8")))
+    assert blocks == {table for tables in EVERYTHING.values() for table in tables}
+    leaky = json.loads((WEIGHTS / "baselines.json").read_text(encoding="utf-8"))["results"]["slices"]
+    assert set(leaky) == set(LEAKY)
+
+
+@pytest.mark.parametrize("fails", [None, 2])
+def test_measure_runs_all_its_commands_until_one_fails(monkeypatch, fails):
+    known, ran = command._parser(), []
+
+    def run(arguments, **options):
+        known.parse_args(arguments[3:])  # after `python -m mri_models`; ends the test where it is no command
+        ran.append(arguments)
+        return subprocess.CompletedProcess(arguments, returncode=int(len(ran) == fails))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert command.main(["measure", "--data", "elsewhere"]) == int(fails is not None)
+    assert len(ran) == (fails or len(EVERYTHING))
+    assert [arguments[-1] == "elsewhere" for arguments in ran] == ["benchmark" not in arguments for arguments in ran]

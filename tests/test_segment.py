@@ -94,7 +94,7 @@ def test_from_images_to_a_folder_that_serves(tumours, tmp_path):
     same = load_network(recipe.name, runs)
     image = torch.zeros(1, 3, 64, 64)
     with torch.inference_mode():  # served in half precision
-        torch.testing.assert_close(served.network(image), same(image), atol=0.05, rtol=0.05)
+        torch.testing.assert_close(served.runner(image)[0], same(image), atol=0.05, rtol=0.05)
     assert served(Scan(np.zeros((70, 90), np.float32))).values.shape == (70, 90)
 
 

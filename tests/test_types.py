@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from mri_models.report import complete, refusal
-from mri_models.types import DISCLAIMER, Prediction, Rejection, Report, Scan
+from mri_models.report import complete, disagreement, refusal
+from mri_models.types import DISCLAIMER, Mask, Prediction, Rejection, Report, Scan
 
 PIXELS = np.full((70, 80), 0.5, np.float32)
 
@@ -74,6 +74,33 @@ def test_every_rule_of_refusal(stage, found, modality, code):
     part = prediction("knee") if stage == "diagnosis" else None
     reason = refusal(stage, found, Scan(PIXELS.copy(), modality=modality), part)
     assert (reason and reason.code) == code
+
+
+def outline(pixels: int, label: str = "tumour") -> Mask:
+    values = np.zeros((20, 20), np.uint8)
+    values.flat[:pixels] = 1
+    return Mask(values, values.astype(np.float32), (label,), 0.9 if pixels else 0.12, 0.3, None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mask", "disagree"),
+    [
+        (prediction("glioma"), outline(0), True),
+        (prediction("pituitary"), outline(0), True),
+        (prediction("glioma"), outline(30), False),
+        (prediction("glioma"), None, False),  # weights without a network that outlines
+        (prediction("glioma", 0.7), outline(0), False),  # refused before
+        (prediction("no_tumor"), outline(0), False),
+        (prediction("no_acl_tear_seen"), outline(0, "acl_tear"), False),
+        (None, outline(0), False),
+    ],
+)
+def test_a_tumour_pattern_needs_an_outline(pattern, mask, disagree):
+    reason = disagreement(pattern, mask)
+    assert (reason is not None) == disagree
+    if reason:
+        assert (reason.stage, reason.code) == ("diagnosis", "networks_disagree")
+        assert "peak 0.12, asked 0.30" in reason.message
 
 
 def test_a_model_below_its_bar_never_answers():

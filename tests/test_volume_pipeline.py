@@ -15,13 +15,14 @@ from volume_cases import brain, brain_nifti, discs, named, nifti, series, zipped
 
 from mri_models import __main__ as command
 from mri_models.errors import QualityRejected
+from mri_models.localize import TUMOUR
 from mri_models.page.volume_render import measures
 from mri_models.types import DISCLAIMER, Mask, Report, Scan, Volume, VolumeMask, VolumeReport
 from mri_models.volumes.choose import informative
 from mri_models.volumes.files import inputs, stem
 from mri_models.volumes.intake import read_volume
 from mri_models.volumes.nifti import mask_nifti
-from mri_models.volumes.pipeline import TUMOUR, VolumePipeline
+from mri_models.volumes.pipeline import VolumePipeline
 from mri_models.volumes.pool import numbers
 
 

@@ -32,7 +32,8 @@ from mri_models.types import Rejection, Report, Scan
 
 PATIENTS = 10  # of a source in each split: with fewer, the split would be the drift
 QUALITY = 88  # the corpus's own JPEG quality; a drifted image is stored like it, or the missing blocks would tell
-_FILES = (Path(__file__).with_name(name) for name in ("statistics.py", "simulate.py", "observe.py"))
+_OWN = (Path(__file__).with_name(name) for name in ("statistics.py", "simulate.py", "observe.py"))
+_FILES = (*_OWN, *sorted(Path(__file__).parents[1].glob("*.py")))  # what a verdict takes, rules of refusal included
 _CODE = hashlib.sha256(b"".join(path.read_bytes() for path in _FILES)).hexdigest()  # other code, other observations
 Verdict = Callable[[Scan], Report]
 

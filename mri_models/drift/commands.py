@@ -7,6 +7,7 @@ second run with the same weights and code only judges, and an interrupted one go
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def _reference(options: argparse.Namespace) -> int:
 
     verdict, hashes = _pipeline(options.weights)
     stream = streams(options.data, options.images, np.random.default_rng(0))["val"]
-    window = Window.of(observations(verdict, hashes, stream.samples, None, 0, options.cache))
+    window = Window.of(observations(verdict, hashes, stream.samples, None, 0, _cache(options)))
     patients = [sample.patient for sample in stream.samples]
     limits = calibrate(window, patients, np.random.default_rng(0))
     facts = {
@@ -89,7 +90,7 @@ def _simulate(options: argparse.Namespace) -> int:
     profile = load_profile(folder)
     _refuse_stale(profile.stale(hashes))
     stream = streams(options.data, options.undrifted, np.random.default_rng(0))["test"]
-    source = simulated(verdict, hashes, stream, options.images, options.cache)
+    source = simulated(verdict, hashes, stream, options.images, _cache(options))
     source.save(folder)
     found = detection(source, profile, options.windows, options.calm)
     result = {"models": dict(hashes), "images": counts(stream, options.images)} | found
@@ -127,6 +128,14 @@ def _pipeline(weights: Path) -> tuple[Any, Mapping[str, str]]:
     pipeline = Pipeline.from_pretrained(weights)
     seen = {name: digest for name, digest in pipeline.hashes.items() if name not in pipeline.volume_outlines}
     return pipeline.verdict, seen
+
+
+def _cache(options: argparse.Namespace) -> Path:
+    """Where observations of these weights are kept: thresholds and calibration, in the configs, decide them too."""
+    from mri_models.hub import CONFIG, model_folders
+
+    configs = [(folder / CONFIG).read_bytes() for folder in model_folders(options.weights).values()]
+    return options.cache / hashlib.sha256(b"".join(configs)).hexdigest()[:12]
 
 
 def _refuse_stale(models: list[str]) -> None:

@@ -17,6 +17,7 @@ from mri_models.anomaly import NAME as ANOMALY
 from mri_models.discs import NAME as DISCS
 from mri_models.errors import WeightsError
 from mri_models.evaluation import explanations, explore, figures
+from mri_models.evaluation.agreement import agreed, healed_heads
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
 from mri_models.evaluation.collect import Outputs, collect_all, labelled, outcomes, thin
 from mri_models.evaluation.discs import measure_discs, write_disc_tables
@@ -29,7 +30,9 @@ from mri_models.evaluation.volumetric import measure_volumes, write_volume_table
 from mri_models.figures import FIGURES, StageFigures
 from mri_models.knee import NAME as KNEE
 from mri_models.levels import disc_boxes
+from mri_models.localize import TUMOUR
 from mri_models.pipeline import BRAIN, DIAGNOSIS, Pipeline
+from mri_models.report import TUMOURS
 from mri_models.training.corpus import Sample, read_corpus, split_hash
 from mri_models.training.exams import holds_exams
 
@@ -39,7 +42,6 @@ SLOW = 40  # images of the other measurements in the time of one explained by ev
 CLASSIFIERS = "classifiers"  # gate, body part and patterns in one pass over each image
 SEGMENTATION, VOLUMES = "segmentation", "volumes"
 SPINE = "segmentation/spine"
-TUMOURS = ("glioma", "meningioma", "pituitary")
 
 
 def evaluate(
@@ -69,9 +71,15 @@ def evaluate(
     drawn: dict[str, StageFigures] = {}
     for name, outputs in answers(pipeline, samples, (split, limit), only).items():
         stage = outcomes(pipeline.models[name], outputs, name.removeprefix(DIAGNOSIS))
+        doubted = name == BRAIN and TUMOUR in pipeline.outlines
+        if doubted:
+            stage = agreed(stage, outputs.samples, pipeline.outlines[TUMOUR])
         drawn[name] = explore.stage_figures(stage, pipeline.models[name].calibration)
         if only != explore.NAME:
             result["stages"][name] = measure_stage(name, stage, outputs, out)
+        if doubted and only != explore.NAME:
+            heads = healed_heads(pipeline.models[name], pipeline.outlines[TUMOUR], samples, split, limit)
+            result["stages"][name]["questions"] |= heads
     if drawn:
         path = (METRICS.parent if kept else out) / FIGURES
         everything = only in ("", CLASSIFIERS, explore.NAME)

@@ -12,6 +12,7 @@ from mri_models.page.explore_curves import QUARTERS, confusion, reliability, ris
 from mri_models.page.explore_plot import Axes, legend, number, quiet, share
 from mri_models.page.explore_shown import ANY, FLOOR, GRID, Shown
 from mri_models.page.render import name_of
+from mri_models.report import TUMOURS
 
 FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
@@ -118,10 +119,12 @@ def _served(shown: Shown) -> str:
         return f"As served, nothing of this is answered: {why}."
     each = " Each answer has a threshold of its own." if len(set(shown.thresholds.values())) > 1 else ""
     some = " Answers without a mark are never accepted." if never else ""
+    brain = set(TUMOURS) <= set(shown.stage.classes)
+    outlined = " or like a tumour that can't be outlined" if brain else ""
     return (
         f"As served, {share(point[0])} of these images are answered and {share(point[1])} of the answers are right; "
-        f"images that look unfamiliar are refused whatever their score.{each}{some} Validation patients chose the "
-        "thresholds; these are test patients, who chose nothing."
+        f"images that look unfamiliar{outlined} are refused whatever their score.{each}{some} Validation patients "
+        "chose the thresholds; these are test patients, who chose nothing."
     )
 
 

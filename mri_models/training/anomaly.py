@@ -44,9 +44,8 @@ class AnomalyRecipe:
     noise_cells: int = 16
     rival: str = ""  # another of these runs; whichever serves validation patients better is exported
     encoder: str = "brain"  # recipe of the classifier whose features the score uses
-    encoder_size: int = 224  # px; its input here: one more pass must stay within 80 ms on two cores
     levels: list[int] = field(default_factory=lambda: [2, 3])  # its feature maps that make the patches
-    tumour_size: int = 192  # px; input of the network that outlines tumours, whose one pass counts among the 80 ms too
+    tumour_size: int = 192  # px; input of the network that outlines tumours: with its pass a score takes 80 ms at most
     seed: int = 0
 
     @property

@@ -45,7 +45,7 @@ Says how unusual a brain slice is compared with normal brains, as a second opini
 
 **Network** convolutional autoencoder, {config["size"]} px, levels of {config["channels"]} channels, a code of
 {config["latent"]} channels; run `{mri["autoencoder"]}`, trained on {mri["images"]["train"]} normal brain slices only.
-**Features** `{mri["encoder"]["model"]}` at {mri["encoder"]["size"]} px. That network learned from labelled tumours, so
+**Features** `{mri["encoder"]["model"]}`, from the verdict's own pass. That network learned from labelled tumours, so
 `patches` and `pooled` are not blind to them; `outline` and `tumour` (`{mri["tumour"]["model"]}` at
 {mri["tumour"]["size"]} px) are plainly supervised; only `pixel`, `structure`, `latent` and `intensity` never saw an
 abnormal image. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1],

@@ -75,22 +75,17 @@ def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path
     encoder = Classifier.load(weights / brain.name)
     head = outline_head(runs, brain.run or brain.name)
     healed = list(healed_brains(samples, "val"))
-    features = (encoder, recipe.encoder_size, tuple(recipe.levels), head)
+    features = (encoder, tuple(recipe.levels), head)
     tumours = Segmenter.load(weights / TUMOUR)
     observer = Observer(next(iter(networks.values())), *features, tumours, recipe.tumour_size)
-    fits = fit_each(networks, observer, seen, (judged, healed), recipe.seed)
+    fits = fit_each(networks, observer, seen, judged, healed, seed=recipe.seed)
     best, *others = sorted(fits, key=lambda fit: -fit.auroc)
     folder = weights / NAME
     folder.mkdir(parents=True, exist_ok=True)
     mri, normals = rule_of(best)
     mri |= {
         "version": CONFIG_VERSION,
-        "encoder": {
-            "model": brain.name,
-            "sha256": encoder.digest,
-            "size": recipe.encoder_size,
-            "levels": list(recipe.levels),
-        },
+        "encoder": {"model": brain.name, "sha256": encoder.digest, "levels": list(recipe.levels)},
         "tumour": {"model": TUMOUR, "sha256": tumours.digest, "size": recipe.tumour_size},
         "split_hash": split_hash(samples),
         "seed": recipe.seed,
@@ -121,11 +116,12 @@ def fit_each(
     networks: dict[str, Autoencoder],
     observer: Observer,
     normals: Sequence[Sample],
-    validation: tuple[Sequence[Sample], Sequence[tuple[Sample, Scan]]],
+    judged: Sequence[Sample],
+    healed: Sequence[tuple[Sample, Scan]],
+    *,
     seed: int,
 ) -> list[Fit]:
-    """One Fit for each autoencoder; `normals` are training images, `validation` the images there and healed ones."""
-    judged, healed = validation
+    """One Fit for each autoencoder; `normals` are training images, `judged` and `healed` validation images."""
     samples = [*judged, *(sample for sample, _ in healed)]
 
     def scans() -> Iterator[Scan]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mri_models.preprocess import InputSpec, fit_box, letterbox, normalise
+from mri_models.report import TUMOURS
 from mri_models.training import heal
 from mri_models.training.augment import Rng, augment, match_histogram, transplant
 from mri_models.training.corpus import TASKS, Sample, read_corpus, read_mask, read_pixels, trainable
@@ -148,7 +149,6 @@ def spines(data: Path, longest: int) -> list[Outlined]:
     ]
 
 
-TUMOURS = ("glioma", "meningioma", "pituitary")
 SUBJECTS = {
     "tumour": Subject(
         labels=("tumour",),

@@ -11,9 +11,10 @@ from tqdm.auto import tqdm
 from mri_models.evaluation.segmentation import dice
 from mri_models.intake import read_scan
 from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
+from mri_models.report import TUMOURS
 from mri_models.training.corpus import TASKS, Sample, read_corpus, read_pixels, trainable
 from mri_models.training.fit import MEAN, STD
-from mri_models.training.outlines import TUMOURS, Outlined
+from mri_models.training.outlines import Outlined
 from mri_models.unet import ResUNet
 
 AGREED = 0.85  # least Dice between the outlines on an image and on its mirror image

@@ -10,8 +10,8 @@ import numpy as np
 from fakes import FakePipeline
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from mri_models.localize import TUMOUR
 from mri_models.types import Disc, Mask, Prediction, Report, Scan, SpineGrading
-from mri_models.volumes.pipeline import TUMOUR
 
 PATIENCE = 90_000  # ms: CI's two cores are shared, and six maps are six events
 TABS = {  # tab → what stands there once it may be used

@@ -1,0 +1,55 @@
+"""Tumour patterns as they are served: named only where a tumour is outlined too; and what that spares healthy heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mri_models.classify import Classifier
+from mri_models.evaluation.collect import thin
+from mri_models.evaluation.metrics import Outcomes
+from mri_models.intake import read_scan
+from mri_models.localize import Segmenter
+from mri_models.report import TUMOURS, disagreement
+from mri_models.training.brains import healed_brains
+from mri_models.training.corpus import Sample
+from mri_models.types import Prediction, Scan
+
+HEALED = "contrast-enhanced heads whose tumour was taken out"
+
+
+def agreed(stage: Outcomes, samples: Sequence[Sample], tumours: Segmenter) -> Outcomes:
+    """The brain stage's answers on `samples`, those no longer accepted for which nothing could be outlined."""
+    accepted = stage.accepted.copy()
+    named = np.isin(stage.predicted, [stage.classes.index(name) for name in TUMOURS])
+    for i in np.flatnonzero(accepted & named):
+        accepted[i] = tumours(read_scan(samples[i].path)).found
+    return replace(stage, accepted=accepted)
+
+
+def healed_heads(
+    brain: Classifier, tumours: Segmenter, samples: Sequence[Sample], split: str, limit: int | None
+) -> dict[str, dict[str, float | int]]:
+    """{question: {"share", "images"}} on the split's tumour slices whose sick half was replaced (heal.py).
+
+    No hospital of the corpus scanned healthy heads with contrast medium, which is how tumours are scanned.
+    """
+    outlined = thin([sample for sample in samples if sample.split == split and sample.mask], limit)
+    scans = [scan for _, scan in healed_brains(outlined, split)]
+    if not scans:
+        return {}
+    answers = [(scan, brain(scan)) for scan in scans]
+    named = [(scan, answer) for scan, answer in answers if answer.accepted and answer.label in TUMOURS]
+    healthy = sum(answer.accepted and answer.label == "no_tumor" for _, answer in answers)
+    counts = {
+        f"{HEALED}, accepted as healthy": healthy,
+        f"{HEALED}, accepted as a tumour": sum(not _refused(tumours, *one) for one in named),
+        f"{HEALED}, accepted as a tumour if outlines were not asked": len(named),
+    }
+    return {question: {"share": round(n / len(scans), 4), "images": len(scans)} for question, n in counts.items()}
+
+
+def _refused(tumours: Segmenter, scan: Scan, answer: Prediction) -> bool:
+    return disagreement(answer, tumours(scan)) is not None

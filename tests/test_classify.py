@@ -1,0 +1,65 @@
+"""One trunk, several classifiers: what they share and what stays their own."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from mri_models.classify import Calibration, Classifier, share_trunks
+from mri_models.preprocess import InputSpec
+from mri_models.training.export import unfitted
+from mri_models.types import Scan
+
+LABELS = ("glioma", "meningioma", "no_tumor")
+
+
+def classifier(network: torch.nn.Module, *, flip: bool = True) -> Classifier:
+    calibration = Calibration(1.0, dict.fromkeys(LABELS, 0.6), 1.0, flip, {})
+    spec = InputSpec(64, (0.5,) * 3, (0.5,) * 3)
+    return Classifier(network, LABELS, spec, calibration, unfitted(network.num_features), digest="ab")
+
+
+@pytest.fixture
+def family() -> tuple[Classifier, Classifier, Classifier]:
+    """Two classifiers that end one trunk differently, and a stranger."""
+    torch.manual_seed(0)
+    first = timm.create_model("test_efficientnet", num_classes=3)
+    second = copy.deepcopy(first)
+    torch.nn.init.normal_(second.get_classifier().weight)
+    stranger = timm.create_model("test_efficientnet", num_classes=3)
+    return classifier(first), classifier(second), classifier(stranger)
+
+
+@pytest.fixture
+def scan() -> Scan:
+    return Scan(np.random.default_rng(0).random((80, 64), np.float32))
+
+
+def places(one: Classifier) -> set[int]:
+    """Where its tensors lie in memory."""
+    return {tensor.data_ptr() for tensor in one.network.state_dict().values() if tensor.numel() > 1}
+
+
+def test_a_shared_trunk_lies_in_memory_once_and_answers_stay(family, scan):
+    before = [one(scan) for one in family]
+    share_trunks(family)
+    first, second, stranger = family
+    assert len(places(first) - places(second)) == 2  # weight and bias of the head
+    assert not places(first) & places(stranger)
+    assert first.runner is second.runner is not stranger.runner
+    assert [one(scan).probabilities for one in family] == [one.probabilities for one in before]
+    assert before[0].probabilities != before[1].probabilities
+
+
+def test_a_look_keeps_the_maps_of_the_image_as_it_is(family, scan):
+    both, plain = family[0], classifier(family[0].network, flip=False)
+    look = both.look(scan)
+    np.testing.assert_allclose(look.maps.pooled.numpy(), plain.look(scan).features, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(look.features, look.maps.pooled.numpy(), rtol=1e-4)
+    sizes = [level.shape[-1] for level in look.maps.levels]
+    assert sizes == sorted(sizes, reverse=True)
+    torch.testing.assert_close(look.maps.last.mean((2, 3)), look.maps.pooled, rtol=1e-4, atol=1e-5)
