@@ -9,6 +9,7 @@ from time import perf_counter
 
 import gradio as gr
 import pytest
+import torch
 from fakes import FakePipeline, scan_png, served
 from gradio_client import Client, handle_file
 from places import EXAMPLES
@@ -105,22 +106,31 @@ def test_a_map_goes_on_after_its_patience(monkeypatch: pytest.MonkeyPatch):
         assert not drawn.is_alive()
 
 
-def test_verdicts_take_turns():
-    road, together, most = Traffic(), [], []
+def test_a_crowd_shares_the_cores_and_a_lone_visitor_has_them_all(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(traffic, "CORES", 2)
+    road, shares, entered, leave = Traffic(), [], threading.Semaphore(0), threading.Event()
 
     def verdict() -> None:
         with road.verdict():
-            together.append(1)
-            most.append(len(together))
-            step()
-            together.pop()
+            shares.append(torch.get_num_threads())
+            entered.release()
+            leave.wait(PATIENCE_S)
+        shares.append(torch.get_num_threads())
 
-    threads = [threading.Thread(target=verdict) for _ in range(8)]
-    for thread in threads:
+    crowd = [threading.Thread(target=verdict) for _ in range(3)]
+    for thread in crowd[:2]:
         thread.start()
-    for thread in threads:
+        assert entered.acquire(timeout=PATIENCE_S)
+    crowd[2].start()
+    assert not entered.acquire(timeout=0.2)  # two cores, two verdicts
+    assert shares == [2, 1]
+    leave.set()
+    for thread in crowd:
         thread.join(PATIENCE_S)
-    assert most == [1] * 8
+    assert len(shares) == 6
+    assert shares[-1] == 2
+    with road.verdict():
+        assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize(

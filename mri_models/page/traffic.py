@@ -11,10 +11,11 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Condition, Lock
+from threading import BoundedSemaphore, Condition
 from typing import Any
 
 import gradio as gr
+import torch
 
 from mri_models.errors import MriError, ServiceError, StageFailed
 from mri_models.pace import Pace
@@ -25,8 +26,9 @@ def _lane(name: str, jobs: int = 1) -> dict[str, Any]:
     return {"concurrency_id": name, "concurrency_limit": jobs}
 
 
-# Options of Gradio's events. A program's call may ask for a map as well: two at once, so that one verdict passes a map
-ON_VERDICTS, ON_CALLS, ON_MAPS = _lane("verdicts"), _lane("calls", 2), _lane("maps")
+CORES = torch.get_num_threads()
+# Options of Gradio's events. A program's call may ask for a map as well: one more at once, so that verdicts pass a map
+ON_VERDICTS, ON_CALLS, ON_MAPS = _lane("verdicts", CORES), _lane("calls", CORES + 1), _lane("maps")
 ON_BATCHES, ON_VOLUMES = _lane("batches"), _lane("volumes")
 MOST_WAITING = 60  # jobs in all lanes together: 14 s of verdicts on two cores; one more is told that the page is busy
 VERDICT_S, MAP_S, BATCH_S, VOLUME_S = 30.0, 60.0, 120.0, 600.0
@@ -36,20 +38,27 @@ _LOG = logging.getLogger(__name__)
 
 
 class Traffic:
-    """One verdict at a time, and everything else after it.
+    """As many verdicts at a time as there are cores, and everything else after them.
+
+    A visitor who is alone gets all cores for a verdict. In a crowd each verdict has one: two of them on a core each are
+    done sooner than one after the other on two cores, where the halves of each network wait for each other.
 
     Where Hugging Face takes work to a process and GPU of its own, that process waits for nobody: it knows one visitor.
     """
 
     def __init__(self):
-        self._turn = Lock()
+        self._turn = BoundedSemaphore(CORES)
         self._urgent, self._changed = 0, Condition()
 
     @contextmanager
     def verdict(self) -> Iterator[None]:
         """Around one verdict that somebody waits for."""
         with self._counted(), self._turn, Pace(VERDICT_S).kept():
-            yield
+            torch.set_num_threads(CORES if self._urgent == 1 else 1)  # this thread's share
+            try:
+                yield
+            finally:
+                torch.set_num_threads(CORES)
 
     @contextmanager
     def map(self) -> Iterator[None]:
@@ -61,7 +70,8 @@ class Traffic:
             memory.give_back()
 
     def after_verdicts(self, limit_s: float) -> Pace:
-        """The pace of what is not urgent."""
+        """The pace of what is not urgent; to be asked for in the thread that does it."""
+        torch.set_num_threads(CORES)  # a thread that starts beside verdicts would take over their share
         return Pace(limit_s, self._make_way)
 
     @contextmanager
