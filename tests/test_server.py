@@ -103,3 +103,9 @@ def test_the_log_knows_the_service_and_no_visitor(url: str, caplog: pytest.LogCa
     assert [line["path"] for line in lines] == ["/gradio_api/upload", "/gradio_api/file", "/gradio_api/call/analyze"]
     assert all(set(line) == {"method", "path", "status", "ms"} for line in lines)
     assert not [word for word in ("Doe", "secret", "5e55104", "127.0.0.1") if word in caplog.text.replace(url, "")]
+
+
+def test_a_job_cancelled_before_it_has_a_number_is_no_error(url: str):
+    answer = httpx.post(f"{url}/gradio_api/cancel", json={"session_hash": "abc", "fn_index": 0})
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert httpx.post(f"{url}/gradio_api/queue/join", json={"data": 3}).status_code == 422  # others are told as before

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,7 +49,18 @@ _LOG = logging.getLogger("mri_models.access")
 def app_kwargs(*routes: Route) -> dict[str, Any]:
     """What Gradio's `launch(app_kwargs=...)` takes: /healthz and `routes`; headers, log and rate around everything."""
     around = [Middleware(Guard), Middleware(RateLimit, rate=chosen_rate()), Middleware(FullDisk)]
-    return {"routes": [Route("/healthz", _healthz), *routes], "middleware": around}
+    own = [Route("/healthz", _healthz), *routes]
+    return {"routes": own, "middleware": around, "exception_handlers": {RequestValidationError: _invalid}}
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    """FastAPI's own answer, but for a page that cancels a job before it was told the job's number.
+
+    Gradio's page does so where a visitor is quick; nothing was begun, so there is nothing to end and nothing wrong.
+    """
+    if request.url.path.endswith("/gradio_api/cancel"):
+        return JSONResponse({"success": True})
+    return await request_validation_exception_handler(request, error)
 
 
 async def _healthz(_: Request) -> JSONResponse:
