@@ -105,7 +105,8 @@ def test_the_log_knows_the_service_and_no_visitor(url: str, caplog: pytest.LogCa
     assert not [word for word in ("Doe", "secret", "5e55104", "127.0.0.1") if word in caplog.text.replace(url, "")]
 
 
-def test_a_job_cancelled_before_it_has_a_number_is_no_error(url: str):
-    answer = httpx.post(f"{url}/gradio_api/cancel", json={"session_hash": "abc", "fn_index": 0})
+@pytest.mark.parametrize("end", ["cancel", "reset"])
+def test_a_job_ended_before_it_has_a_number_is_no_error(url: str, end: str):
+    answer = httpx.post(f"{url}/gradio_api/{end}", json={"session_hash": "abc", "fn_index": 0})
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert httpx.post(f"{url}/gradio_api/queue/join", json={"data": 3}).status_code == 422  # others are told as before

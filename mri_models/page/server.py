@@ -58,7 +58,7 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
     Gradio's page does so where a visitor is quick; nothing was begun, so there is nothing to end and nothing wrong.
     """
-    if request.url.path.endswith("/gradio_api/cancel"):
+    if request.url.path.endswith(("/gradio_api/cancel", "/gradio_api/reset")):
         return JSONResponse({"success": True})
     return await request_validation_exception_handler(request, error)
 
