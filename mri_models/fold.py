@@ -1,7 +1,6 @@
 """Networks for looking only: batch norms folded into the convolutions before them, and no gradients.
 
-The same answers from fewer ways through memory. Compiled by OpenVINO they would be quicker still, but each needs three
-seconds first, and all of them 0.4 GB.
+The same answers from fewer ways through memory.
 """
 
 from __future__ import annotations

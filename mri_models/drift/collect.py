@@ -27,6 +27,7 @@ from mri_models.drift.simulate import DRIFTS, simulate
 from mri_models.errors import QualityRejected
 from mri_models.intake import read_scan
 from mri_models.quality import check_quality
+from mri_models.report import TUMOURS
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus
 from mri_models.types import Rejection, Report, Scan
 
@@ -47,12 +48,11 @@ class Stream:
 
     def groups(self) -> Mapping[str, np.ndarray]:
         """Rows that a composition drift draws more of."""
-        tumours = ("glioma", "meningioma", "pituitary")
         chosen = {
             "source": [s.source == "oasis1" for s in self.samples],
             "plane": [plane == "sagittal" for plane in self.planes],
             "body_part": [s.body_part == "spine" for s in self.samples],
-            "anomaly_frequency": [_label(s) in tumours for s in self.samples],
+            "anomaly_frequency": [_label(s) in TUMOURS for s in self.samples],
         }
         return {name: np.flatnonzero(rows) for name, rows in chosen.items()}
 

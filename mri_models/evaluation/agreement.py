@@ -12,10 +12,9 @@ from mri_models.evaluation.collect import thin
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.intake import read_scan
 from mri_models.localize import Segmenter
-from mri_models.report import TUMOURS, disagreement
+from mri_models.report import HEALTHY, TUMOURS
 from mri_models.training.brains import healed_brains
 from mri_models.training.corpus import Sample
-from mri_models.types import Prediction, Scan
 
 HEALED = "contrast-enhanced heads whose tumour was taken out"
 
@@ -40,16 +39,12 @@ def healed_heads(
     scans = [scan for _, scan in healed_brains(outlined, split)]
     if not scans:
         return {}
-    answers = [(scan, brain(scan)) for scan in scans]
-    named = [(scan, answer) for scan, answer in answers if answer.accepted and answer.label in TUMOURS]
-    healthy = sum(answer.accepted and answer.label == "no_tumor" for _, answer in answers)
+    accepted = [(scan, answer.label) for scan in scans if (answer := brain(scan)).accepted]
+    named = [scan for scan, label in accepted if label in TUMOURS]
+    healthy = sum(label == HEALTHY for _, label in accepted)
     counts = {
         f"{HEALED}, accepted as healthy": healthy,
-        f"{HEALED}, accepted as a tumour": sum(not _refused(tumours, *one) for one in named),
+        f"{HEALED}, accepted as a tumour": sum(tumours(scan).found for scan in named),
         f"{HEALED}, accepted as a tumour if outlines were not asked": len(named),
     }
     return {question: {"share": round(n / len(scans), 4), "images": len(scans)} for question, n in counts.items()}
-
-
-def _refused(tumours: Segmenter, scan: Scan, answer: Prediction) -> bool:
-    return disagreement(answer, tumours(scan)) is not None

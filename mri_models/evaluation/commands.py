@@ -44,7 +44,7 @@ def add(commands: Any, corpus: Path) -> None:
     benchmark.add_argument("--write", action="store_true", help="keep it in weights/benchmark.json and the README")
     benchmark.set_defaults(run=_benchmark)
 
-    measure = commands.add_parser("measure", help="every table and figure, one command after the other; a day")
+    measure = commands.add_parser("measure", help="every table and figure, one command after the other; many hours")
     measure.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
     measure.set_defaults(run=_measure)
     for command in (evaluate, benchmark):
