@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForImageClassification
 
 from mri_models.errors import WeightsError
-from mri_models.fold import Runner
+from mri_models.fold import Runner, folded
 from mri_models.hub import verify
 from mri_models.ood import MahalanobisScore
 from mri_models.preprocess import InputSpec, to_tensor
@@ -99,7 +99,7 @@ class Trunk(nn.Module):
 class Classifier:
     """Scan → Prediction. Thread-safe: nothing changes after construction.
 
-    network: for gradients. runner: its trunk, for looking only.
+    network: a folded copy of the one given. runner: its trunk, for looking.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Classifier:
         ood: MahalanobisScore,
         digest: str,
     ):
-        self.network = network.eval().requires_grad_(False)
+        self.network = folded(network)
         self.runner = Runner(Trunk(self.network))
         self.labels = labels
         self.spec = spec
@@ -222,7 +222,7 @@ class Classifier:
 
 
 def share_trunks(classifiers: Iterable[Classifier]) -> None:
-    """Let classifiers with equal trunks hold its weights, and its folded copy, once."""
+    """Let classifiers with equal trunks hold its weights once."""
     first: dict[str, Classifier] = {}
     for classifier in classifiers:
         owner = first.setdefault(classifier.trunk, classifier)

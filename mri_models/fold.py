@@ -1,13 +1,12 @@
-"""Networks for looking only: batch norms folded into the convolutions before them, and no gradients.
+"""Networks that learn no more: batch norms folded into the convolutions before them.
 
-The same answers from fewer ways through memory.
+The same answers and gradients from fewer ways through memory.
 """
 
 from __future__ import annotations
 
 import copy
 from itertools import pairwise
-from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -22,28 +21,18 @@ class Runner:
 
     def __init__(self, network: nn.Module):
         self.device = next(network.parameters()).device
-        self._network = network
-        self._folded = False
-        self._lock = Lock()
+        self._network = network.eval()
 
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         batch = batch.to(self.device, memory_format=torch.channels_last)
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            found = self._ready()(batch)
+            found = self._network(batch)
         return tuple(part.float() for part in ((found,) if isinstance(found, torch.Tensor) else found))
-
-    def _ready(self) -> nn.Module:
-        """The folded network, made when first asked for: several models may share one runner."""
-        with self._lock:
-            if not self._folded:
-                self._network = folded(self._network).to(memory_format=torch.channels_last)
-                self._folded = True
-        return self._network
 
 
 def folded(network: Network) -> Network:
-    """A copy for inference: each 2D convolution has taken in the batch norm that is the next child of its module.
+    """A frozen copy in which each 2D convolution has taken in the batch norm that is the next child of its module.
 
     Outputs agree within rounding (Jacob 2018, "Quantization and Training of Neural Networks", section 3.2). It takes
     for granted that a module calls its children in the order in which it names them, as timm's and this package's do.
@@ -54,4 +43,4 @@ def folded(network: Network) -> Network:
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, before, fuse_conv_bn_eval(convolution, norm))
                 setattr(module, after, getattr(norm, "act", nn.Identity()))  # timm's norms end in an activation
-    return copied
+    return copied.requires_grad_(False).to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import nn
 
 from mri_models.errors import WeightsError
-from mri_models.fold import Runner
+from mri_models.fold import Runner, folded
 from mri_models.hub import CONFIG, WEIGHTS, verify
 from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
 from mri_models.types import Mask, Prediction, Report, Scan
@@ -64,7 +64,7 @@ class Segmenter:
     """Scan → Mask. Thread-safe: nothing changes after construction."""
 
     def __init__(self, network: nn.Module, labels: tuple[str, ...], spec: InputSpec, rule: OutlineRule, digest: str):
-        self.runner = Runner(network.eval().requires_grad_(False))
+        self.runner = Runner(folded(network))
         self.labels = labels
         self.spec = spec
         self.rule = rule

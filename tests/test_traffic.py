@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import gradio as gr
 import pytest
@@ -104,6 +104,24 @@ def test_a_map_goes_on_after_its_patience(monkeypatch: pytest.MonkeyPatch):
         drawn.start()
         drawn.join(PATIENCE_S)
         assert not drawn.is_alive()
+
+
+def test_maps_are_worked_out_one_after_the_other():
+    road, inside, most = Traffic(), [], []
+
+    def draw() -> None:
+        with road.map():
+            inside.append(1)
+            most.append(len(inside))
+            sleep(0.05)
+            inside.pop()
+
+    several = [threading.Thread(target=draw) for _ in range(3)]
+    for thread in several:
+        thread.start()
+    for thread in several:
+        thread.join(PATIENCE_S)
+    assert most == [1, 1, 1]
 
 
 def test_a_crowd_shares_the_cores_and_a_lone_visitor_has_them_all(monkeypatch: pytest.MonkeyPatch):

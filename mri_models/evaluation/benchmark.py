@@ -136,10 +136,14 @@ def _passes(pipeline: Pipeline, scan: Scan) -> dict[str, Callable[[], object]]:
 
 
 def _plain_gradients(pipeline: Pipeline, scan: Scan, report: Report) -> Callable[[], object]:
-    """What captum's documentation would have one write."""
-    model = pipeline.models[DIAGNOSIS + report.body_part.label]
+    """What captum's documentation would have one write, on the network as transformers loads it."""
+    from transformers import AutoModelForImageClassification
+
+    name = DIAGNOSIS + report.body_part.label
+    model = pipeline.models[name]
     image = to_tensor(scan, model.spec).to(model.device)
-    method = IntegratedGradients(model.network)
+    loaded = AutoModelForImageClassification.from_pretrained(pipeline.folder / name, dtype=torch.float32)
+    method = IntegratedGradients(loaded.timm_model.to(model.device, memory_format=torch.channels_last).eval())
     target = model.labels.index(report.diagnosis.label)
     return lambda: method.attribute(image, target=target, n_steps=PLAIN_STEPS, internal_batch_size=8)
 

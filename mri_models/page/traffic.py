@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import BoundedSemaphore, Condition
+from threading import BoundedSemaphore, Condition, Lock
 from typing import Any
 
 import gradio as gr
@@ -27,8 +27,9 @@ def _lane(name: str, jobs: int = 1) -> dict[str, Any]:
 
 
 CORES = torch.get_num_threads()
-# Options of Gradio's events. A program's call may ask for a map as well: one more at once, so that verdicts pass a map
-ON_VERDICTS, ON_CALLS, ON_MAPS = _lane("verdicts", CORES), _lane("calls", CORES + 1), _lane("maps")
+WAITING_CALLS = 4  # a program's call may ask for a map as well: so many may wait for theirs, and verdicts still pass
+# Options of Gradio's events
+ON_VERDICTS, ON_CALLS, ON_MAPS = _lane("verdicts", CORES), _lane("calls", CORES + WAITING_CALLS), _lane("maps")
 ON_BATCHES, ON_VOLUMES = _lane("batches"), _lane("volumes")
 MOST_WAITING = 60  # jobs in all lanes together: 14 s of verdicts on two cores; one more is told that the page is busy
 VERDICT_S, MAP_S, BATCH_S, VOLUME_S = 30.0, 60.0, 120.0, 600.0
@@ -47,7 +48,7 @@ class Traffic:
     """
 
     def __init__(self):
-        self._turn = BoundedSemaphore(CORES)
+        self._turn, self._one_map = BoundedSemaphore(CORES), Lock()
         self._urgent, self._changed = 0, Condition()
 
     @contextmanager
@@ -62,12 +63,13 @@ class Traffic:
 
     @contextmanager
     def map(self) -> Iterator[None]:
-        """Around one map or its checks; the hundreds of megabytes that they take are given back."""
-        try:
-            with self.after_verdicts(MAP_S).kept():
-                yield
-        finally:
-            memory.give_back()
+        """Around one map or its checks: one at a time, and the hundreds of megabytes that it takes are given back."""
+        with self._one_map:
+            try:
+                with self.after_verdicts(MAP_S).kept():
+                    yield
+            finally:
+                memory.give_back()
 
     def after_verdicts(self, limit_s: float) -> Pace:
         """The pace of what is not urgent; to be asked for in the thread that does it."""

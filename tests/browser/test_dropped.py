@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from apart import running
 from fakes import scan_png
-from places import ROOT
 from playwright.sync_api import Locator, Page, expect
 from visitor import Visits
 
-from mri_models.evaluation.visitors import free_port, healthy
-
-SCRIPT = """
-import sys, threading
-from fakes import served
-with served(server_port=int(sys.argv[1])):
-    threading.Event().wait()
-"""
+from mri_models.evaluation.visitors import free_port
 
 
 class Server:
-    """The app in a process of its own, which can be killed without notice and started again at the same address."""
+    """The app apart, which can be killed without notice and started again at the same address."""
 
-    def __init__(self):
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+    def __init__(self, folder: Path):
+        self._folder, self._port = folder, free_port()
+        self._lives = ExitStack()
         self.start()
 
     def start(self) -> None:
-        path = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-        command = [sys.executable, "-c", path + SCRIPT, str(self._port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not healthy(self.url):
-            assert self._process.poll() is None, "the server did not start"
+        self.url, self._process = self._lives.enter_context(running(self._folder, port=self._port))
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
 
+    def end(self) -> None:
+        self._lives.close()
+
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
     yield server
-    server.kill()
+    server.end()
 
 
 @pytest.fixture

@@ -9,23 +9,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter, sleep
 
 import httpx
 import pytest
+from apart import PATIENCE_S, running
 from fakes import scan_png
 from gradio_client import Client, handle_file
 from places import ROOT
 
-from mri_models.evaluation.visitors import free_port, healthy
+from mri_models.evaluation.visitors import free_port
 from mri_models.page.traffic import MOST_WAITING
 
-PATIENCE_S = 90
-APART = Path(__file__).with_name("served_apart.py")
 IMAGE = scan_png("glioma")
 
 
@@ -34,32 +30,6 @@ def scan(tmp_path: Path) -> Path:
     path = tmp_path / "scan.png"
     path.write_bytes(IMAGE)
     return path
-
-
-@contextmanager
-def running(
-    temporary: Path, seconds: float = 0.0, port: int | None = None, before: Callable[[], None] | None = None
-) -> Iterator[tuple[str, subprocess.Popen]]:
-    """The app apart, ready; its temporary files go below `temporary`."""
-    port = port or free_port()
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "TMPDIR": str(temporary)}
-    environment.pop("GRADIO_TEMP_DIR", None)
-    command = [sys.executable, str(APART), str(seconds)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=before)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(lambda: healthy(url))
-        yield url, process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(state: Callable[[], bool]) -> None:
-    end = perf_counter() + PATIENCE_S
-    while not state():
-        assert perf_counter() < end, "what was waited for did not come"
-        sleep(0.05)
 
 
 def upload(url: str, data: bytes) -> httpx.Response:

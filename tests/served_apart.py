@@ -1,4 +1,4 @@
-"""app.py as a process of its own, with the fake pipeline: python tests/load/served_apart.py SECONDS_A_VERDICT"""
+"""app.py as a process of its own, with the fake pipeline: python tests/served_apart.py SECONDS_A_VERDICT"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from time import sleep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from fakes import FakePipeline  # noqa: E402
