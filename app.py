@@ -51,6 +51,7 @@ TITLE = "MRI patterns"
 EXAMPLES = Path(__file__).with_name("examples")
 ABOUT = Path(render.__file__).with_name("about.md")
 MAX_BATCH = 32
+SESSIONS = 200  # whose last image and maps are held; the oldest is told that its image is held no longer
 UPLOAD_LIMIT = "66mb"  # above the intakes' own 5 and 64 MB, whose refusals explain themselves; beyond: HTTP 413
 PAGE_ONLY: dict[str, Any] = {"api_visibility": "private"}
 
@@ -96,6 +97,7 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         "show_error": True,
         "run_history": False,
         "enable_monitoring": False,
+        "state_session_capacity": SESSIONS,
         "ssr_mode": False,  # one process, and /healthz is not behind Node
     }
     return demo.launch(**settings | options)
@@ -178,7 +180,7 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
         """Analyse one MRI image. A bad image gives a report with status "rejected", not an error.
 
         Args:
-            file: PNG, JPEG or single-frame DICOM, up to 5 MB.
+            file: PNG, JPEG, TIFF, BMP, GIF, WebP or single-frame DICOM, up to 5 MB.
             explain: also compute Integrated Gradients and report the completeness gap (slower).
         """
         seen = reader.look(file)
@@ -189,13 +191,13 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
         """Analyse up to 32 images; the reports come in the order of the files.
 
         Args:
-            files: PNG, JPEG or single-frame DICOM, up to 5 MB each.
+            files: PNG, JPEG, TIFF, BMP, GIF, WebP or single-frame DICOM, up to 5 MB each.
         """
         if len(files or ()) > MAX_BATCH:
             raise gr.Error(
                 f"{len(files)} files sent, at most {MAX_BATCH} a call: send them in parts.", print_exception=False
             )
-        return [seen.report.to_dict() for seen in reader.look_at_all(files or ())]
+        return reader.look_at_all(files or ())
 
     @handler
     def explain(
@@ -206,7 +208,7 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
         The report's explanation.checks says whether this very map may be believed, failed_study what test patients say.
 
         Args:
-            file: PNG, JPEG or single-frame DICOM, up to 5 MB.
+            file: PNG, JPEG, TIFF, BMP, GIF, WebP or single-frame DICOM, up to 5 MB.
             method: integrated_gradients, grad_cam, layer_cam, consensus, shap or occlusion.
             opacity: strength of the colours, 0 to 1.
         """

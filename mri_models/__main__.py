@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("inputs", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     analyze.add_argument("--json", action="store_true", help="one line of JSON for each file (JSON Lines)")
     analyze.add_argument("--no-explain", action="store_true", help="skip the map of where the model looked")
-    analyze.add_argument("--method", metavar="NAME", help="grad_cam, layer_cam, consensus, shap or occlusion")
+    methods = "integrated_gradients (default), grad_cam, layer_cam, consensus, shap or occlusion"
+    analyze.add_argument("--method", metavar="NAME", help=methods)
     analyze.add_argument("--out", type=Path, metavar="DIR", help="also write STEM.json and overlay or mask here")
     analyze.add_argument("--pdf", action="store_true", help="with --out: also write the report as STEM.pdf")
     analyze.add_argument("--language", choices=LANGUAGES, default="en", help="of the PDF")

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
 from mri_models.classify import Classifier, FeatureMaps
 from mri_models.errors import WeightsError
-from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.hub import CONFIG, WEIGHTS, check_version, loading, verify
 from mri_models.localize import Segmenter
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, Rule
 from mri_models.pixels import stretch
@@ -91,15 +91,10 @@ class AnomalyDetector:
         Raises WeightsError when a file is missing or altered, and when it was fitted on other networks than these.
         """
         digest = verify(folder)
-        try:
+        with loading(folder, "an anomaly score", f"fetch it again or {AGAIN}"):
             config = json.loads((folder / CONFIG).read_text("utf-8"))
             mri = config["mri"]
-            if mri["version"] != CONFIG_VERSION:
-                raise WeightsError(
-                    "config_version",
-                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
-                    "update the package or pin another revision of the weights.",
-                )
+            check_version(folder, mri, CONFIG_VERSION)
             for used, model in ((mri["encoder"], encoder), (mri["tumour"], tumours)):
                 if used["sha256"] != model.digest:
                     raise WeightsError(
@@ -114,10 +109,6 @@ class AnomalyDetector:
             observer = Observer(network, encoder, levels, head, tumours, mri["tumour"]["size"])
             rule = Rule.from_config(mri, arrays["normals"])
             return cls(observer, NormalMemory.from_arrays(arrays), rule, digest, folder)
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise WeightsError(
-                "bad_model", f"{folder} can't be loaded ({error}); fetch it again or {AGAIN}."
-            ) from error
 
     def __call__(self, scan: Scan, seen: FeatureMaps | None = None) -> Anomaly:
         """`seen`: what the brain network saw in this scan, where that is known."""

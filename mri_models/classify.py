@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,8 @@ from safetensors.numpy import load_file
 from torch import nn
 from transformers import AutoModelForImageClassification
 
-from mri_models.errors import WeightsError
 from mri_models.fold import Runner, folded
-from mri_models.hub import verify
+from mri_models.hub import check_version, loading, verify
 from mri_models.ood import MahalanobisScore
 from mri_models.preprocess import InputSpec, to_tensor
 from mri_models.types import Prediction, Scan
@@ -118,7 +119,6 @@ class Classifier:
         self.calibration = calibration
         self.ood = ood
         self.digest = digest
-        self.trunk = trunk_digest(network)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Classifier:
@@ -127,31 +127,34 @@ class Classifier:
         Raises WeightsError when a file is missing, altered, or of a version this package does not know.
         """
         digest = verify(folder)
-        try:
+        with loading(folder, "a classifier"):
             model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
             config, mri = model.config, model.config.mri
-            if mri["version"] != CONFIG_VERSION:
-                raise WeightsError(
-                    "config_version",
-                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
-                    "update the package or pin another revision of the weights.",
-                )
+            check_version(folder, mri, CONFIG_VERSION)
             spec = InputSpec(
                 mri["input_size"], tuple(config.pretrained_cfg["mean"]), tuple(config.pretrained_cfg["std"])
             )
             labels = tuple(config.id2label[i] for i in range(config.num_labels))
             ood = MahalanobisScore.from_arrays(load_file(folder / "ood.safetensors"))
             calibration = Calibration.from_config(mri)
-        except (OSError, KeyError, ValueError, AttributeError) as error:
-            raise WeightsError(
-                "bad_model", f"{folder} can't be loaded as a classifier ({error}); fetch or export it again."
-            ) from error
         network = model.timm_model.to(device, memory_format=torch.channels_last)
         return cls(network, labels, spec, calibration, ood, digest)
 
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    def with_network(self, network: nn.Module) -> Classifier:
+        """The same calibration around another network, which is taken as it is."""
+        other = copy.copy(self)
+        other.__dict__.pop("trunk", None)  # that of the network before
+        other.network, other.runner = network, Runner(Trunk(network))
+        return other
+
+    @cached_property
+    def trunk(self) -> str:
+        """SHA-256 of everything before the last layer; equal for classifiers that may share it."""
+        return trunk_digest(self.network)
 
     @property
     def features_key(self) -> tuple[object, ...]:

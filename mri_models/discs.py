@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from mri_models.discnet import DiscNet, read_discnet
-from mri_models.errors import WeightsError
-from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.hub import CONFIG, WEIGHTS, check_version, loading, verify
 from mri_models.levels import Box, Place, cut, places, to_crop
 from mri_models.pixels import stretch
 from mri_models.types import Prediction, Scan
@@ -85,23 +84,14 @@ class DiscGrader:
         Raises WeightsError when a file is missing, altered, or of a version this package does not know.
         """
         digest = verify(folder)
-        try:
+        with loading(folder, "a disc grader"):
             config = json.loads((folder / CONFIG).read_text("utf-8"))
             mri = config["mri"]
-            if mri["version"] != CONFIG_VERSION:
-                raise WeightsError(
-                    "config_version",
-                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
-                    "update the package or pin another revision of the weights.",
-                )
+            check_version(folder, mri, CONFIG_VERSION)
             network = read_discnet(config, folder / WEIGHTS).to(device, memory_format=torch.channels_last)
             height, width = mri["input_size"]
             rule, scale = GradeRule.from_config(mri), mri.get("attribution_scale")
             return cls(network, (height, width), float(mri["wide"]), rule, digest, scale)
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise WeightsError(
-                "bad_model", f"{folder} can't be loaded as a disc grader ({error}); fetch or export it again."
-            ) from error
 
     @property
     def device(self) -> torch.device:
@@ -113,15 +103,19 @@ class DiscGrader:
         where = places(boxes)
         return self.decide(self.logits(scan, where), where, boxes)
 
+    def crops(self, scan: Scan, where: Sequence[Place]) -> torch.Tensor:
+        """(n, 3, h, w): the discs at these places as the network sees them."""
+        pixels = stretch(scan.pixels)
+        crops = [crop_tensor(pixels, to_crop(place, self.size, self.wide), self.size) for place in where]
+        return torch.stack(crops).to(self.device)
+
     @torch.inference_mode()
     def logits(self, scan: Scan, where: Sequence[Place]) -> np.ndarray:
         """(n, 8) logits of the discs at these places, the mean over the slice and its mirror image.
 
         Half precision on a GPU.
         """
-        pixels = stretch(scan.pixels)
-        crops = [crop_tensor(pixels, to_crop(place, self.size, self.wide), self.size) for place in where]
-        batch = torch.stack(crops).to(self.device)
+        batch = self.crops(scan, where)
         levels = torch.arange(len(where), device=self.device)
         owner = torch.zeros_like(levels)
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):

@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
@@ -28,6 +30,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import OfflineModeIsEnabled, filter_repo_objects, httpx, validate_repo_id
+from safetensors import SafetensorError
 
 from mri_models.errors import WeightsError
 
@@ -83,6 +86,33 @@ def verify(folder: Path) -> str:
 def beside(folder: Path) -> dict[str, str]:
     """{name: SHA-256} of the tensors beside the weights, for whoever writes the config."""
     return {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors")) if path.name != WEIGHTS}
+
+
+@contextmanager
+def loading(folder: Path, what: str, again: str = "fetch or export it again") -> Iterator[None]:
+    """Whatever goes wrong inside becomes a WeightsError that says so of the model `folder`, which is to be a `what`."""
+    try:
+        yield
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        raise WeightsError("bad_model", f"{folder} can't be loaded as {what} ({error}); {again}.") from error
+
+
+def check_version(folder: Path, mri: Mapping[str, Any], known: int) -> None:
+    """Raise WeightsError unless config.json's "mri" is of the version that this package reads."""
+    if mri["version"] != known:
+        raise WeightsError(
+            "config_version",
+            f"{folder.name} has config version {mri['version']}, this package reads {known}: "
+            "update the package or pin another revision of the weights.",
+        )
 
 
 def model_folders(root: Path) -> dict[str, Path]:

@@ -13,9 +13,8 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from mri_models.errors import WeightsError
 from mri_models.fold import Runner, folded
-from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.hub import CONFIG, WEIGHTS, check_version, loading, verify
 from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
 from mri_models.types import Mask, Prediction, Report, Scan
 from mri_models.unet import read_unet
@@ -77,22 +76,13 @@ class Segmenter:
         Raises WeightsError when a file is missing, altered, or of a version this package does not know.
         """
         digest = verify(folder)
-        try:
+        with loading(folder, "an outline network"):
             config = json.loads((folder / CONFIG).read_text("utf-8"))
             mri = config["mri"]
-            if mri["version"] != CONFIG_VERSION:
-                raise WeightsError(
-                    "config_version",
-                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
-                    "update the package or pin another revision of the weights.",
-                )
+            check_version(folder, mri, CONFIG_VERSION)
             network = read_unet(config, folder / WEIGHTS).to(device)
             spec = InputSpec(mri["input_size"], tuple(mri["mean"]), tuple(mri["std"]))
             return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest)
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise WeightsError(
-                "bad_model", f"{folder} can't be loaded as an outline network ({error}); fetch or export it again."
-            ) from error
 
     def probabilities(self, batch: torch.Tensor) -> np.ndarray:
         """(B, 3, S, S) → (B, 1 + labels, S, S) summing to 1, background first; the mean with the mirror image's."""

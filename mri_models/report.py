@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan, SpineGrading
+from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan, SpineGrading, VolumeReport
 
 PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
 PATTERNS = {
@@ -42,6 +42,21 @@ UNUSUAL = {
 def score(value: float) -> str:
     """Two digits, without rounding up to a certainty that no model has."""
     return ">0.99" if value > 0.99 else f"{value:.2f}"
+
+
+def tone(report: Report | VolumeReport) -> str:
+    """passed, stopped or unsure: answered, refused, or in doubt."""
+    if report.rejection is None:
+        return "passed"
+    return "unsure" if report.rejection.code in (*DOUBTS, *UNABLE) else "stopped"
+
+
+def reason(rejection: Rejection) -> str:
+    """Its message without what a headline says already, as a sentence."""
+    text = rejection.message
+    for said in ("Unable to determine: ", "Temporarily unable to analyse this image: "):
+        text = text.removeprefix(said)
+    return text[:1].upper() + text[1:]
 
 
 def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Prediction | None) -> Rejection | None:

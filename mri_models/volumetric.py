@@ -15,8 +15,8 @@ from monai.inferers import SlidingWindowInferer
 from scipy import ndimage
 from torch import nn
 
-from mri_models.errors import QualityRejected, WeightsError
-from mri_models.hub import CONFIG, WEIGHTS, verify
+from mri_models.errors import QualityRejected
+from mri_models.hub import CONFIG, WEIGHTS, check_version, loading, verify
 from mri_models.pace import step
 from mri_models.types import Volume, VolumeMask
 from mri_models.unet3d import read_unet3d
@@ -69,21 +69,12 @@ class PatchSegmenter:
         Raises WeightsError when a file is missing, altered, or of a version this package does not know.
         """
         digest = verify(folder)
-        try:
+        with loading(folder, "a volume network"):
             config = json.loads((folder / CONFIG).read_text("utf-8"))
             mri = config["mri"]
-            if mri["version"] != CONFIG_VERSION:
-                raise WeightsError(
-                    "config_version",
-                    f"{folder.name} has config version {mri['version']}, this package reads {CONFIG_VERSION}: "
-                    "update the package or pin another revision of the weights.",
-                )
+            check_version(folder, mri, CONFIG_VERSION)
             network = read_unet3d(config, folder / WEIGHTS).to(device)
             return cls(network, tuple(config["labels"]), VolumeRule.from_config(mri), mri["name"], digest)
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise WeightsError(
-                "bad_model", f"{folder} can't be loaded as a volume network ({error}); fetch or export it again."
-            ) from error
 
     @property
     def device(self) -> torch.device:

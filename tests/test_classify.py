@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 
 import numpy as np
 import pytest
 import timm
 import torch
+from places import ROOT
 
 from mri_models.classify import Calibration, Classifier, share_trunks
+from mri_models.errors import WeightsError
+from mri_models.hub import CONFIG
 from mri_models.preprocess import InputSpec
 from mri_models.training.export import unfitted
 from mri_models.types import Scan
@@ -53,6 +58,18 @@ def test_a_shared_trunk_lies_in_memory_once_and_answers_stay(family, scan):
     assert first.runner is second.runner is not stranger.runner
     assert [one(scan).probabilities for one in family] == [one.probabilities for one in before]
     assert before[0].probabilities != before[1].probabilities
+
+
+@pytest.mark.parametrize(("key", "value"), [("temperature", None), ("thresholds", []), ("version", 99)])
+def test_a_config_that_cant_be_used_is_a_weights_error(tmp_path, key, value):
+    folder = tmp_path / "gate"
+    shutil.copytree(ROOT / "weights" / "gate", folder)
+    config = json.loads((folder / CONFIG).read_text())
+    config["mri"][key] = value
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(WeightsError) as caught:
+        Classifier.load(folder)
+    assert caught.value.code == ("config_version" if key == "version" else "bad_model")
 
 
 def test_a_look_keeps_the_maps_of_the_image_as_it_is(family, scan):

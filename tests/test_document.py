@@ -19,7 +19,7 @@ from mri_models.__main__ import main
 from mri_models.advice import Context, advise, rules_digest
 from mri_models.document import compose, markdown, pdf
 from mri_models.document.tree import Document, Statements
-from mri_models.errors import FileRejected
+from mri_models.errors import FileRejected, StageFailed
 from mri_models.intake import MAX_BYTES, fingerprint
 from mri_models.page.paper import answer, report_call, sheet
 from mri_models.types import Report
@@ -44,6 +44,12 @@ def document(report: Report, language: str = "en", context: Context | None = Non
 
 def pages(data: bytes) -> list[str]:
     return [" ".join(page.extract_text().split()) for page in PdfReader(BytesIO(data)).pages]
+
+
+def test_a_service_that_failed_says_nothing_about_the_image():
+    failed = PIPELINE.refuse(StageFailed.at_stage("gate", RuntimeError()), "scan.png")
+    found = document(failed)
+    assert (found.headline, found.tone) == ("Temporarily unable", "unsure")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -11,12 +11,14 @@ import timm
 import torch
 from captum.attr import IntegratedGradients
 from fakes import FakePipeline, scan_png
+from scipy.ndimage import gaussian_filter
 
 from mri_models.__main__ import main
 from mri_models.classify import Calibration, Classifier
 from mri_models.errors import WeightsError
 from mri_models.explain import METHODS, attribute, checked, network, on_grid, overlay, shrunk
 from mri_models.explain.cells import cells, content, rank_correlation, top_overlap
+from mri_models.explain.consensus import BLUR, FLOOR
 from mri_models.explain.curves import GRID, SHARES, area, measure_curves, order_of, random_orders
 from mri_models.explain.integrated import MOST
 from mri_models.explain.network import blurred, log_odds
@@ -185,14 +187,22 @@ def test_steps_go_where_the_score_bends(classifier, scan, place):
     assert found.completeness_gap < abs(float(signed.sum()) - 12) / 12
 
 
-def test_the_consensus_is_only_where_every_method_sees_evidence(classifier, scan):
-    found = attribute(classifier, scan, "glioma", "consensus").values
-    coarse = [attribute(classifier, scan, "glioma", method).values for method in ("grad_cam", "layer_cam")]
+def test_the_consensus_keeps_evidence_where_grad_cam_sees_some_and_all_that_speaks_against(classifier, scan):
+    found, fine, coarse = (
+        attribute(classifier, scan, "glioma", method).values for method in ("consensus", "shap", "grad_cam")
+    )
+    soft = gaussian_filter(fine, BLUR * max(scan.shape))
+    against = soft <= 0
 
-    assert 0 <= found.min() < found.max() <= 1
-    for values in coarse:
-        assert found[values <= 0].max(initial=0) == 0
-        assert (found <= values / values.max() + 1e-6).all()
+    assert against.any()
+    assert (soft > 0).any()
+    np.testing.assert_allclose(found[against], soft[against])
+    shares = found[~against] / soft[~against]
+    least = FLOOR / (1 + FLOOR)
+    assert shares.min() >= least - 1e-6
+    assert shares.max() <= 1 + 1e-6
+    blind = coarse[~against] == 0
+    np.testing.assert_allclose(shares[blind], least, rtol=1e-4)
 
 
 def test_regions_account_for_the_whole_score(classifier, scan, monkeypatch):

@@ -12,7 +12,7 @@ from places import EXAMPLES
 from mri_models.discnet import DiscNet
 from mri_models.discs import DiscGrader, GradeRule
 from mri_models.errors import WeightsError
-from mri_models.explain.disc import crops_of, expected_grade, explain_disc
+from mri_models.explain.disc import expected_grade, explain_disc
 from mri_models.levels import Place, to_crop
 from mri_models.page.shown import Reader
 from mri_models.types import Scan, SpineGrading
@@ -43,7 +43,7 @@ def spine(grader: DiscGrader, scan: Scan) -> SpineGrading:
 
 
 def test_the_score_that_is_explained_is_the_served_one(grader: DiscGrader, scan: Scan, spine: SpineGrading):
-    crops = crops_of(grader, scan, spine)
+    crops = grader.crops(scan, [Place(disc.centre, disc.tilt, disc.spacing) for disc in spine.discs])
     for index, disc in enumerate(spine.discs):
         served = sum(g * p for g, p in zip(GRADES, disc.pfirrmann, strict=True))
         with torch.no_grad():

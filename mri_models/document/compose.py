@@ -21,7 +21,7 @@ from mri_models.document.tree import (
     Table,
 )
 from mri_models.explain import COOL, HEAT, WARM, heat, overlay, picture
-from mri_models.report import DOUBTS
+from mri_models.report import DOUBTS, UNABLE, tone
 from mri_models.types import Anomaly, Report
 from mri_models.wording import Wording
 
@@ -54,18 +54,13 @@ def compose(report: Report, advice: Advice) -> Document:
 
 def headline(report: Report, wording: Wording) -> str:
     """The verdict in plain words."""
+    if report.rejection and report.rejection.code in UNABLE:
+        return wording.phrase("unable")
     if report.rejection and report.rejection.code not in DOUBTS:
         return wording.phrase(f"refused_{report.rejection.stage}")
     if report.rejection or report.diagnosis is None:
         return wording.phrase("undetermined")
     return f"{wording.phrase('resembles')}: {wording.term(report.diagnosis.label)}"
-
-
-def tone(report: Report) -> str:
-    """Answered, in doubt, or refused."""
-    if report.rejection is None:
-        return "passed"
-    return "unsure" if report.rejection.code in DOUBTS else "stopped"
 
 
 def _picture(report: Report, wording: Wording) -> Iterator[Block]:

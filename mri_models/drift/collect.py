@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,6 @@ from mri_models.types import Rejection, Report, Scan
 
 PATIENTS = 10  # of a source in each split: with fewer, the split would be the drift
 QUALITY = 88  # the corpus's own JPEG quality; a drifted image is stored like it, or the missing blocks would tell
-_OWN = (Path(__file__).with_name(name) for name in ("statistics.py", "simulate.py", "observe.py"))
-_FILES = (*_OWN, *sorted(Path(__file__).parents[1].glob("*.py")))  # what a verdict takes, rules of refusal included
-_CODE = hashlib.sha256(b"".join(path.read_bytes() for path in _FILES)).hexdigest()  # other code, other observations
 Verdict = Callable[[Scan], Report]
 
 
@@ -86,7 +84,7 @@ def observations(
     """What serving would remember of each image after a drift (None: as it is); kept below `cache`."""
     strength = DRIFTS[drift].strengths[severity - 1] if drift else 0
     key = json.dumps(
-        [_CODE, sorted(hashes.items()), FEATURES, [s.path.name for s in samples], drift, severity, strength]
+        [_code(), sorted(hashes.items()), FEATURES, [s.path.name for s in samples], drift, severity, strength]
     )
     path = cache / f"{drift or 'undrifted'}-{severity}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.jsonl"
     if path.is_file():
@@ -128,3 +126,12 @@ def _one_a_patient(samples: Sequence[Sample], split: str) -> list[Sample]:
 def _label(sample: Sample) -> str:
     target = sample.targets["brain"]
     return "" if target == IGNORE else TASKS["brain"][target]
+
+
+@cache
+def _code() -> str:
+    """SHA-256 of the code that a verdict takes, rules of refusal included: other code, other observations."""
+    package = Path(__file__).parents[1]
+    own = [Path(__file__).with_name(name) for name in ("statistics.py", "simulate.py", "observe.py")]
+    files = [*own, *sorted(package.glob("*.py")), *sorted((package / "types").glob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -152,9 +152,9 @@ class LiveMonitor:
             return None
         ours = [entry for entry in entries if entry.gate == self._gate][-KEPT:]
         self._kept.extend(entry.observation for entry in ours[:-REPLAYED])
+        self._seen = max(0, len(ours) - REPLAYED)
         for entry in ours[-REPLAYED:]:
             self._take(entry)
-        self._seen = len(ours)
         skipped = f" {damaged} damaged lines were skipped." if damaged else ""
         self._storage = {"state": "ok", "message": f"Scalars are kept on disk.{skipped}"}
         return log

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from mri_models.discnet import FINDINGS
 from mri_models.discs import OVERALL, DiscGrader, GradeRule, graded, spans
+from mri_models.errors import DataError
 from mri_models.evaluation.metrics import ECE_BINS, MIN_PATIENTS, Estimate, equal_mass_bins
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.levels import LEAST
@@ -69,7 +70,7 @@ def measure_discs(grader: DiscGrader, find: Finder, data: Path, split: str, limi
     """The part of metrics.json about the discs."""
     slices = [one for one in read_slices(data) if one.split == split][:limit]
     tabled, gradings = read_boxes(data / BOXES), read_gradings(data / GRADINGS)
-    rows, missed, overall, counted = [], [], [], []
+    rows, overall, counted, missed = [], [], [], 0
     for one in tqdm(slices, desc="discs", leave=False):
         pixels = read_pixels(one.path, LONGEST)
         scan = Scan(pixels.astype(np.float32) / 255)
@@ -83,15 +84,17 @@ def measure_discs(grader: DiscGrader, find: Finder, data: Path, split: str, limi
                 three = (disc.narrowing, disc.bulging, disc.herniation)
                 rows.append((disc.pfirrmann, three, label, one.patient, one.sequence, level))
             elif label and level <= 5:
-                missed.append(one.patient)
+                missed += 1
         answer, sure = (OVERALL.index(found.overall.label), found.overall.confidence) if found else (-1, 0.0)
         overall.append((max(0, one.worst - 3), answer, sure, bool(found and found.overall.accepted), one.patient))
         if one.path.stem in tabled:
             share = pixels.shape[1] / one.grid[0]
             counted.append(same_levels(boxes, np.array(tabled[one.path.stem]) * share))
+    if not rows:
+        raise DataError("no_discs", f"No graded disc was found on {len(slices)} slices of {split}: ask for more.")
     discs = Graded(*(np.array(column) for column in zip(*rows, strict=True)))
     worst = Overall(*(np.array(column) for column in zip(*overall, strict=True)))
-    return {"split": split, "slices": len(slices), "missed": len(missed), "counted": counting(counted)} | summary(
+    return {"split": split, "slices": len(slices), "missed": missed, "counted": counting(counted)} | summary(
         discs, worst, grader.rule
     )
 

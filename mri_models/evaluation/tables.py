@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ COLUMNS = {
     "accuracy_accepted": "accuracy, accepted",
 }
 NOTE = (
-    "Brackets: 95 % interval over patients (bootstrap); none below 5 patients, and one without width means that no "
-    "patient disagreed. A source of a single class shows that class's recall."
+    "Brackets: 95 % interval over patients (bootstrap), none below 5 patients; equal ends differ by less than shown. "
+    "Balanced accuracy: mean recall of the classes; by patient: the same with one vote a patient; ECE: expected "
+    "calibration error, whose interval leans upwards; coverage: share of all images that get an answer. A source of a "
+    "single class shows that class's recall."
 )
 
 
@@ -74,6 +77,12 @@ def update_readme(path: Path, name: str, text: str) -> None:
 def check_readme(path: Path, name: str, text: str) -> bool:
     """Whether `update_readme` would change nothing."""
     return path.read_text(encoding="utf-8") == _with_section(path, name, text)
+
+
+def sections(path: Path) -> dict[str, str]:
+    """What `update_readme` put into a file: text by name."""
+    found = re.findall(r"<!-- results:(\S+) -->\n(.*?)\n?<!-- /results:\1 -->", path.read_text("utf-8"), re.DOTALL)
+    return dict(found)
 
 
 def _with_section(path: Path, name: str, text: str) -> str:

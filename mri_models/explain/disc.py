@@ -14,17 +14,15 @@ import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 from scipy.ndimage import gaussian_filter
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from mri_models.clock import since
-from mri_models.discs import DiscGrader, crop_tensor
+from mri_models.discs import DiscGrader
 from mri_models.errors import WeightsError
 from mri_models.explain.checks import completeness
 from mri_models.explain.integrated import INTERNAL_BATCH, NAME, SMOOTHING, TOLERANCE
-from mri_models.explain.network import BASELINE_BLUR
+from mri_models.explain.network import blurred
 from mri_models.levels import Place, to_crop
 from mri_models.pace import step
-from mri_models.pixels import stretch
 from mri_models.types import Attribution, Disc, Scan, SpineGrading
 from mri_models.types.discs import GRADES
 
@@ -42,10 +40,11 @@ def explain_disc(grader: DiscGrader, scan: Scan, spine: SpineGrading, disc: Disc
     start = perf_counter()
     disc = disc or spine.worst
     index = spine.discs.index(disc)
-    affine = to_crop(Place(disc.centre, disc.tilt, disc.spacing), grader.size, grader.wide)
-    crops = crops_of(grader, scan, spine)
+    places = [Place(disc.centre, disc.tilt, disc.spacing) for disc in spine.discs]
+    affine = to_crop(places[index], grader.size, grader.wide)
+    crops = grader.crops(scan, places)
     score, image = expected_grade(grader, crops, index), crops[index : index + 1]
-    baseline = faded(image)
+    baseline = blurred(image)
     with torch.no_grad():
         change = float(score(image) - score(baseline))
     for steps in STEPS:
@@ -62,14 +61,6 @@ def explain_disc(grader: DiscGrader, scan: Scan, spine: SpineGrading, disc: Disc
     return dataclasses.replace(bare, checks=tuple(completeness(bare)))
 
 
-def crops_of(grader: DiscGrader, scan: Scan, spine: SpineGrading) -> torch.Tensor:
-    """(n, 3, h, w): the discs as the network sees them."""
-    pixels = stretch(scan.pixels)
-    places = [Place(disc.centre, disc.tilt, disc.spacing) for disc in spine.discs]
-    crops = [crop_tensor(pixels, to_crop(place, grader.size, grader.wide), grader.size) for place in places]
-    return torch.stack(crops).to(grader.device)
-
-
 def expected_grade(grader: DiscGrader, crops: torch.Tensor, index: int) -> Score:
     """The expected grade of disc `index` as a function of its own crop, the mean over the crop and its mirror."""
     with torch.no_grad():
@@ -84,12 +75,6 @@ def expected_grade(grader: DiscGrader, crops: torch.Tensor, index: int) -> Score
         return (logits[:, : len(GRADES)] / grader.rule.temperature).softmax(1) @ grades
 
     return score
-
-
-def faded(image: torch.Tensor) -> torch.Tensor:
-    """(1, 3, h, w) without its details."""
-    sigma = BASELINE_BLUR * image.shape[-1]
-    return gaussian_blur(image, [2 * round(3 * sigma) + 1] * 2, [sigma, sigma])
 
 
 def back(values: np.ndarray, affine: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -25,7 +25,7 @@ def overlay(scan: Scan, attribution: Attribution, opacity: float = 0.6) -> Image
     """
     strength = np.clip(attribution.values / attribution.scale, -1, 1)[..., None]
     colour = np.where(strength > 0, np.array(WARM, np.float32), np.array(COOL, np.float32))
-    alpha = np.abs(strength) * np.clip(opacity, 0, 1)
+    alpha = np.abs(strength) * min(max(float(opacity), 0.0), 1.0)
     grey = np.asarray(picture(scan), np.float32)
     return Image.fromarray((grey * (1 - alpha) + colour * alpha).round().astype(np.uint8))
 
@@ -47,7 +47,7 @@ def within(shape: tuple[int, int], side: int) -> tuple[int, int]:
 def shrunk(scan: Scan, side: int) -> Scan:
     """The scan with its longest side at most `side`."""
     pixels = np.clip(resized(scan.pixels, within(scan.shape, side)), 0, 1)
-    return dataclasses.replace(scan, pixels=pixels, spacing_mm=None)
+    return dataclasses.replace(scan, pixels=pixels, spacing_mm=None)  # what is only drawn needs none
 
 
 def on_grid(attribution: Attribution, shape: tuple[int, int]) -> Attribution:

@@ -26,8 +26,7 @@ def randomised(classifier: Classifier, share: float, seed: int = 0) -> Classifie
     generator = torch.Generator().manual_seed(seed)
     for layer in [head, *layers[len(layers) - count :]]:
         _shuffle(layer.weight.data, generator)
-    known = classifier.labels, classifier.spec, classifier.calibration, classifier.ood, classifier.digest
-    return Classifier(network, *known)
+    return classifier.with_network(network)
 
 
 def _weighted(layer: torch.nn.Module) -> bool:

@@ -13,11 +13,11 @@ from gradio.events import Dependency
 from mri_models.explain import METHODS, QUICK
 from mri_models.page import maps, outlined, render
 from mri_models.page.desk import Desk
-from mri_models.page.shown import Reader, Shown
+from mri_models.page.shown import GONE, Reader, Shown
 from mri_models.page.viewer import view
 
 Answer = dict[Any, Any]
-GONE = "This image is held no longer. Analyse it again."
+FAILED = "The map could not be worked out. Choose a method to try again."
 
 
 def connect(
@@ -55,6 +55,8 @@ def connect(
     radio = desk.method.input(lambda: render.map_note(None), None, desk.note, **busy)
     at_once = [verdict.success(guard(first), inputs, outputs, **quiet) for verdict in verdicts]
     mapped = [event.success(guard(chosen), inputs, outputs, **quiet) for event in (*at_once, radio)]
+    for event in (*at_once, *mapped):
+        event.failure(lambda: render.no_map(FAILED), None, desk.note, **busy)
     checked = [event.success(guard(check), desk.shown, outputs, **quiet) for event in mapped]
     compared = _connect_comparison(desk, reader, guard, quiet)
     _cancel([radio, *at_once, *mapped, *checked, *compared], ends)
@@ -62,7 +64,9 @@ def connect(
 
 
 def _cancel(maps: Sequence[Dependency], ends: Sequence[Dependency]) -> None:
-    """A new image ends the work on the last one, whose map would else replace it on the page and in the session.
+    """A new image drops what is still worked out of the last one, which would else replace it on page and in session.
+
+    A thread can't be stopped, so a dropped map is finished, and the next one waits for it.
 
     Gradio's `cancels=` wants events that exist already, and runs after those of the same click that are older than
     itself: after the verdict, whose own maps it would end.
@@ -93,10 +97,14 @@ def _connect_comparison(
         comparing = bool(seen.missing)
         return _compared(desk, dataclasses.replace(seen, report=current, comparing=comparing))
 
+    def stop(seen: Shown | None) -> Answer:
+        return _compared(desk, dataclasses.replace(seen, comparing=False)) if seen else {desk.compare: gr.skip()}
+
     waiting = quiet | {"show_progress": "minimal", "show_progress_on": desk.maps}
     events = [desk.compare.click(guard(start), desk.shown, [desk.shown, desk.maps, desk.compare, desk.note], **waiting)]
     for _ in METHODS:
         another_one = events[-1].success(guard(another), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
+        another_one.failure(guard(stop), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
         events.append(another_one)
     return events
 

@@ -19,11 +19,11 @@ HOW = {
     "integrated_gradients": "Which details the score depends on, added up on the way from the blurred image.",
     "grad_cam": "Which regions the last feature map marks for the class.",
     "layer_cam": "The same one feature map earlier, in finer cells.",
-    "consensus": "Where Integrated Gradients, Grad-CAM and LayerCAM all see evidence: the three multiplied.",
+    "consensus": "What each region adds to the score, the more the surer Grad-CAM marks it for the class.",
     "shap": "What each region adds to the score, averaged over what else is there.",
     "occlusion": "How far the score falls when a window is veiled.",
 }
-_ONLY_FOR = ("grad_cam", "layer_cam", "consensus")  # never speak against a class
+_ONLY_FOR = ("grad_cam", "layer_cam")  # never speak against a class
 
 
 def panel(scan: Scan, maps: Sequence[Attribution], busy: str | None = None) -> str:
@@ -74,7 +74,11 @@ def _waiting(method: str) -> str:
 
 
 def _agreement(scan: Scan, maps: Sequence[Attribution]) -> str:
-    """How far the evidence for the class lies in the same places: a sentence, and each pair folded away."""
+    """How far the evidence for the class lies in the same places: a sentence, and each pair folded away.
+
+    Without the consensus, which is made of two of the others.
+    """
+    maps = [found for found in maps if found.method != "consensus"]
     if len(maps) < 2:
         return ""
     inside = content(scan)

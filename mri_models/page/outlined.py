@@ -15,7 +15,7 @@ from mri_models.report import OUTLINED
 from mri_models.types import Mask, Report, Scan
 
 SIDE = 640  # px: more is not seen here
-MAPS = METHOD_NAMES | {"consensus": "Consensus of three maps", "anomaly": "Difference from a normal brain"}
+MAPS = METHOD_NAMES | {"consensus": "Consensus of SHAP and Grad-CAM", "anomaly": "Difference from a normal brain"}
 
 
 def panel(scan: Scan | None, report: Report) -> str:

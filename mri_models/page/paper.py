@@ -15,15 +15,13 @@ import gradio as gr
 from mri_models.advice import Advice, Context, advise
 from mri_models.document import compose, markdown, pdf
 from mri_models.document.tree import Document, Section, Statements
-from mri_models.explain import METHODS
-from mri_models.page.shown import Reader, Shown
+from mri_models.explain import QUICK
+from mri_models.page.shown import GONE, Reader, Shown
 from mri_models.types import Report
 from mri_models.wording import LANGUAGES, Wording, vocabulary
 
 NAMES = {"en": "English", "de": "Deutsch"}
-QUICK = METHODS[1]  # one pass back through the network; a caller of `/report` waits for the map
 FIELDS = ("age_band", "sex", "history", "symptoms")
-_GONE = '<p class="mri-quiet">This image is held no longer. Analyse it again.</p>'
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +65,7 @@ def connect(paper: Paper, shown: gr.State, results: Iterable[Any], **options: An
     def show(seen: Shown | None, opened: bool, language: str, *told: Any) -> str:
         if not opened:
             return ""
-        return sheet(seen.report, Context.told(*told), language) if seen else _GONE
+        return sheet(seen.report, Context.told(*told), language) if seen else f'<p class="mri-quiet">{GONE}</p>'
 
     def translate(language: str) -> list[Any]:
         fields = [gr.update(**_choices(name, language)) for name in FIELDS]
@@ -102,7 +100,7 @@ def report_call(reader: Reader) -> Callable[..., dict[str, Any]]:
         """Analyse one MRI image and write a report: {report, advice, markdown, pdf_base64}. A bad image gets one too.
 
         Args:
-            file: PNG, JPEG or single-frame DICOM, up to 5 MB.
+            file: PNG, JPEG, TIFF, BMP, GIF, WebP or single-frame DICOM, up to 5 MB.
             language: en or de.
             age_band: 0-17, 18-39, 40-64 or 65+. Like the next three optional, used for the sentences only, not stored.
             sex: female, male or diverse.

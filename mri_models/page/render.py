@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from mri_models.page.trust import adds_up, badge, is_checked
-from mri_models.report import DOUBTS, PARTS, PATTERNS, UNABLE, score
+from mri_models.report import DOUBTS, PARTS, PATTERNS, UNABLE, reason, score, tone
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
@@ -152,13 +152,6 @@ def _state(stage: str, report: Report | None) -> str:
     return "passed" if here < stop else "waiting"
 
 
-def tone(report: Report) -> str:
-    """passed, stopped or unsure."""
-    if report.rejection is None:
-        return "passed"
-    return "unsure" if report.rejection.code in (*DOUBTS, *UNABLE) else "stopped"
-
-
 def subject(report: Report) -> str:
     """What is known about the image at most: "Brain MRI", "MRI" or "Image"."""
     part = report.body_part
@@ -169,9 +162,7 @@ def subject(report: Report) -> str:
 
 def _explanation_line(report: Report) -> str:
     if report.rejection:
-        text = report.rejection.message.removeprefix("Unable to determine: ")
-        text = text.removeprefix("Temporarily unable to analyse this image: ")
-        return escape(text[:1].upper() + text[1:])
+        return escape(reason(report.rejection))
     if report.diagnosis is None:
         return ""
     found = report.diagnosis

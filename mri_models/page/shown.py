@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from mri_models.clock import since
 from mri_models.errors import FileRejected, InputError, ServiceError
@@ -19,6 +20,7 @@ from mri_models.types import Attribution, Report, Scan
 
 KEPT = 512  # px: twice a network's canvas
 File = str | Path | None
+GONE = "This image is held no longer. Analyse it again."
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +70,10 @@ class Reader:
         def look(file: File) -> Shown:
             return _look(pipeline, file, traffic.verdict())
 
-        def look_at_all(files: Sequence[File]) -> list[Shown]:
+        def look_at_all(files: Sequence[File]) -> Iterator[Shown]:
             pace = traffic.after_verdicts(BATCH_S)
-            return [_look(pipeline, file, pace.kept()) for file in files]
+            for file in files:
+                yield _look(pipeline, file, pace.kept())
 
         def explain(seen: Shown, method: str) -> Shown:
             if not seen.explainable:
@@ -85,18 +88,19 @@ class Reader:
                 return _check(pipeline, seen)
 
         lent: Callable[[File], Shown] = lend(look)
-        lent_for_all: Callable[[Sequence[File]], list[Shown]] = lend(look_at_all)
+        lent_for_all: Callable[[Sequence[File]], Iterator[Shown]] = lend(look_at_all)
 
         def look_and_remember(file: File) -> Shown:
             seen = lent(file)
             remember(seen.scan, seen.report)
             return seen
 
-        def look_at_all_and_remember(files: Sequence[File]) -> list[Shown]:
-            found = lent_for_all(files)
-            for seen in found:
+        def look_at_all_and_remember(files: Sequence[File]) -> list[dict[str, Any]]:
+            reports = []
+            for seen in lent_for_all(files):
                 remember(seen.scan, seen.report)
-            return found
+                reports.append(seen.report.to_dict())  # without pixels: 32 large images would take gigabytes
+            return reports
 
         self.look = look_and_remember
         self.look_at_all = look_at_all_and_remember

@@ -88,6 +88,7 @@ class Traffic:
                 self._changed.notify_all()
 
     def _make_way(self) -> None:
+        torch.set_num_threads(CORES)  # the steps of a series come in changing threads
         with self._changed:
             self._changed.wait_for(lambda: not self._urgent, PATIENCE_S)
 

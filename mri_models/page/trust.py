@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from mri_models.explain.checks import GAP
 from mri_models.types import Attribution, Check
 
 ADDS_UP = {  # of methods without a completeness gap
     "grad_cam": "Grad-CAM shows coarse regions and only evidence for the class; it has no check of completeness.",
     "layer_cam": "LayerCAM shows only evidence for the class; it has no check of completeness.",
-    "consensus": "A product of maps shows where they agree; it does not add up to the score.",
+    "consensus": "SHAP weighted by Grad-CAM shows where both agree; it does not add up to the score.",
     "occlusion": "Occlusion shows what the score loses without a region; overlapping windows do not add up to it.",
 }
 STUDY = {
@@ -52,7 +53,7 @@ def adds_up(attribution: Attribution) -> str:
     gap = attribution.completeness_gap
     if gap is None:
         return ADDS_UP.get(attribution.method, "This method has no check of completeness.")
-    if gap <= 0.05:
+    if gap <= GAP:
         return f"The map adds up: it accounts for the score to within {gap:.1%} (completeness gap)."
     return f"The map misses the score by {gap:.0%} (completeness gap, good below 5%)."
 

@@ -11,7 +11,7 @@ from html import escape
 
 from PIL import Image
 
-from mri_models.explain import overlay, picture
+from mri_models.explain import on_grid, overlay, picture, shrunk
 from mri_models.page.render import name_of
 from mri_models.types import Report, Scan
 
@@ -39,12 +39,13 @@ def view(scan: Scan | None, report: Report) -> str:
     if scan is None:
         return ""
     height, width = scan.shape
+    scan = shrunk(scan, SIDE)
     layers = _layer(picture(scan).convert("L"), f"{report.file}, as the models see it")
     controls = ""
     if report.explanation:
         target = name_of(report.explanation.target)
         # Blending the full-strength overlay by CSS equals `overlay` at that opacity: both are linear.
-        mapped = overlay(scan, report.explanation, opacity=1)
+        mapped = overlay(scan, on_grid(report.explanation, scan.shape), opacity=1)
         layers += _layer(
             mapped, f"Map over the image: red regions speak for {target}, blue ones against it", "mri-over"
         )
@@ -55,7 +56,6 @@ def view(scan: Scan | None, report: Report) -> str:
 
 
 def _layer(image: Image.Image, alt: str, kind: str = "mri-under") -> str:
-    image.thumbnail((SIDE, SIDE))
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=4)
     data = base64.b64encode(stream.getvalue()).decode()

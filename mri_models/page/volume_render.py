@@ -8,7 +8,7 @@ from html import escape
 from pathlib import PurePath
 
 from mri_models.page import levels, render
-from mri_models.report import OUTLINED, UNUSUAL, score
+from mri_models.report import OUTLINED, UNUSUAL, reason, score, tone
 from mri_models.types import VolumeReport
 from mri_models.volumes.files import stem
 from mri_models.volumes.nifti import mask_nifti
@@ -37,11 +37,11 @@ def progress(step: Progress) -> str:
 
 def verdict(report: VolumeReport) -> str:
     """Headline, reason or next step, timing and disclaimer of one volume."""
-    tone = render.tone(report)
+    state = tone(report)
     return (
-        f'<div class="mri-verdict is-{tone}" data-status="{report.status}">'
+        f'<div class="mri-verdict is-{state}" data-status="{report.status}">'
         f'<p class="mri-kicker">{escape(_subject(report))}<span>{escape(report.file)}</span></p>'
-        f"<h2>{render.mark(tone)}{escape(headline(report))}</h2>"
+        f"<h2>{render.mark(state)}{escape(headline(report))}</h2>"
         f"<p>{_because(report)}</p>{_warnings(report)}{_timing(report)}{render.disclaimer()}</div>"
     )
 
@@ -126,8 +126,7 @@ def _subject(report: VolumeReport) -> str:
 
 def _because(report: VolumeReport) -> str:
     if report.rejection:
-        text = report.rejection.message.removeprefix("Unable to determine: ")
-        return escape(text[:1].upper() + text[1:])
+        return escape(reason(report.rejection))
     found, pooled = report.diagnosis, report.pooled["diagnosis"]
     return (
         f'Mean class score <strong class="mri-number">{score(found.confidence)}</strong> over {pooled.accepted} of '

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from mri_models.training.recipe import Recipe
+from mri_models.hub import CONFIG
+from mri_models.training.recipe import Recipe, load_recipe
 from mri_models.types import DISCLAIMER
 
 PURPOSE = {
@@ -36,9 +37,10 @@ CITATIONS = {
 }
 
 
-def write_card(folder: Path, recipe: Recipe, taught: Recipe, config: Mapping[str, Any]) -> None:
-    """Write FOLDER/README.md; `taught` is the recipe of the run that the network comes from."""
-    mri = config["mri"]
+def write_card(folder: Path, recipe: Recipe, taught: Recipe | None = None) -> None:
+    """Write FOLDER/README.md from FOLDER/config.json; `taught` is the recipe of the run that the network comes from."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    mri, taught = config["mri"], taught or (load_recipe(recipe.run) if recipe.run else recipe)
     labels = config["label_names"]
     least = {label: "never accepted" if t > 1 else f"{t:.2f}" for label, t in mri["thresholds"].items()}
     thresholds = "\n".join(f"| {label} | {least[label]} |" for label in labels)
@@ -90,7 +92,8 @@ forbid commercial use or have unconfirmed terms, so these weights are for resear
 
 ```python
 from transformers import AutoModelForImageClassification
-model = AutoModelForImageClassification.from_pretrained("weights/{recipe.name}")
+model = AutoModelForImageClassification.from_pretrained("weights/{recipe.name}")  # in a checkout
+model = AutoModelForImageClassification.from_pretrained("OWNER/REPO", subfolder="{recipe.name}")  # from the Hub
 ```
 
 or, with calibration and refusal, `mri_models.Pipeline.from_pretrained()("scan.png")`.
@@ -102,10 +105,16 @@ or, with calibration and refusal, `mri_models.Pipeline.from_pretrained()("scan.p
 def lessons(recipe: Recipe) -> str:
     """How a run came about, in words."""
     if recipe.soup:
-        parts = ", ".join(f"{share:.0%} `{name}`" for name, share in recipe.soup.items())
-        return f"the average of the weights of related runs ({parts}; see recipes/, model soup, Wortsman 2022)"
+        return averaged(recipe.soup)
     start = {"grown": "initialised from EfficientNet-Lite (ImageNet)", "scratch": "trained from random weights"}.get(
         recipe.start, f"initialised from run `{recipe.start.removeprefix('run:')}`"
     )
     teacher = f", distilled from run `{recipe.teacher}`" if recipe.teacher else ""
     return f"{start}{teacher}; {recipe.images:,} augmented images at {recipe.size} px"
+
+
+def averaged(soup: Mapping[str, float]) -> str:
+    """Shares of runs by name, in words."""
+    parts = ", ".join(f"{share:.0%} `{name}`" for name, share in soup.items())
+    where = "recipes in `mri_models/training/recipes/` of the code"
+    return f"the average of the weights of related runs ({parts}; {where}; model soup, Wortsman 2022)"

@@ -1,10 +1,13 @@
-"""`python -m mri_models train | export | scale`: recipes become models; what each `kind` of recipe asks for is here."""
+"""`python -m mri_models train | export | scale | cards`: recipes become models.
+
+What each `kind` of recipe asks for is here.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """How recipes of one kind are read, trained and exported.
+    """How recipes of one kind are read, trained and exported, and how a model folder's card is written.
 
     weights: whether its training starts from what WEIGHTS holds already.
     """
@@ -20,11 +23,12 @@ class Trade:
     load: Callable[..., Any]
     train: Callable[..., object]
     export: Callable[..., Path]
+    card: Callable[[Path, Any], None]
     weights: bool = False
 
 
 def add(commands: Any, corpus: Path) -> None:
-    """Hang the three below the package's commands (`argparse`'s subparsers)."""
+    """Hang the four below the package's commands (`argparse`'s subparsers)."""
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
     train.add_argument("recipe")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
@@ -45,32 +49,63 @@ def add(commands: Any, corpus: Path) -> None:
     scale.add_argument("--weights", type=Path, default=Path("weights"), help="whose config.json files are completed")
     scale.set_defaults(run=_scale)
 
+    cards = commands.add_parser("cards", help="write every model card again from its recipe and config; tables stay")
+    cards.add_argument("--weights", type=Path, default=Path("weights"), help="whose README.md files are written")
+    cards.set_defaults(run=_cards)
+
 
 def trade(name_or_path: str) -> Trade:
     """What the kind of this recipe asks for; without a kind it trains a classifier."""
     from mri_models.training import (
         anomaly,
+        anomaly_card,
         anomaly_export,
+        card,
         discs,
+        discs_card,
         discs_export,
         export,
         fit,
         recipe,
         segment,
         segment3d,
+        segment3d_card,
         segment3d_export,
+        segment_card,
         segment_export,
         segment_start,
     )
 
     trades = {
-        anomaly.KIND: Trade(anomaly.load_anomaly_recipe, anomaly.train, anomaly_export.export),
-        discs.KIND: Trade(discs.load_disc_recipe, discs.train, discs_export.export, weights=True),
-        segment.KIND: Trade(segment_start.load_segment_recipe, segment.train, segment_export.export, weights=True),
-        segment3d.KIND: Trade(segment3d.load_segment3d_recipe, segment3d.train, segment3d_export.export),
+        anomaly.KIND: Trade(
+            anomaly.load_anomaly_recipe,
+            anomaly.train,
+            anomaly_export.export,
+            lambda folder, _: anomaly_card.write_card(folder),
+        ),
+        discs.KIND: Trade(
+            discs.load_disc_recipe,
+            discs.train,
+            discs_export.export,
+            lambda folder, _: discs_card.write_card(folder),
+            weights=True,
+        ),
+        segment.KIND: Trade(
+            segment_start.load_segment_recipe,
+            segment.train,
+            segment_export.export,
+            segment_card.write_card,
+            weights=True,
+        ),
+        segment3d.KIND: Trade(
+            segment3d.load_segment3d_recipe,
+            segment3d.train,
+            segment3d_export.export,
+            lambda folder, _: segment3d_card.write_card(folder),
+        ),
     }
     kind = recipe.read_values(name_or_path)[1].get("kind")
-    return trades.get(kind) or Trade(recipe.load_recipe, fit.train, export.export)
+    return trades.get(kind) or Trade(recipe.load_recipe, fit.train, export.export, card.write_card)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -95,3 +130,24 @@ def _scale(options: argparse.Namespace) -> int:
     for model, added in complete_scales(options.weights, options.data):
         print(model, json.dumps(added))
     return 0
+
+
+def _cards(options: argparse.Namespace) -> int:
+    for path in rewrite_cards(options.weights):
+        print(f"wrote {path}")
+    return 0
+
+
+def rewrite_cards(weights: Path) -> Iterator[Path]:
+    """Write every README.md below `weights` again; what `evaluate` put between its marks stays."""
+    from mri_models.evaluation.tables import sections, update_readme
+    from mri_models.hub import model_folders
+
+    for name, folder in model_folders(weights).items():
+        path, recipe = folder / "README.md", name.removeprefix("diagnosis/").replace("segmentation/", "segment_")
+        measured = sections(path)
+        found = trade(recipe)
+        found.card(folder, found.load(recipe))
+        for section, text in measured.items():
+            update_readme(path, section, text)
+        yield path

@@ -17,9 +17,13 @@ def write_card(folder: Path) -> None:
     rule, taught, checked = mri["rule"], mri["taught_by"], mri["validation"]
     least = ", ".join(f"{label} {stated(value)}" for label, value in rule["overall"].items())
     cited = "\n".join(f"- {CITATIONS[source]}" for source in mri["sources"])
-    told = "s: see those of " + " and ".join(mri["joined"])
-    if not mri["joined"]:
-        told = ": " + ", ".join(f"{point['nll']:.3f}" for point in mri["curve"])
+    steps = ", ".join(f"{point['nll']:.3f}" for point in mri["curve"])
+    told = f"; validation log loss during the run: {steps}" if steps else ""
+    runs = f" in the runs {' and '.join(f'`{name}`' for name in mri['joined'])}" if mri["joined"] else ""
+    channels = ", ".join(map(str, config["trunk_args"]["channels"]))
+    grades = f"stated from a calibrated probability of {stated(rule['threshold'])}; below it,"
+    if rule["threshold"] > 1:
+        grades = "never stated alone, since no probability reached what the rule asks; instead"
     height, width = mri["input_size"]
     (folder / "README.md").write_text(
         f"""---
@@ -34,20 +38,20 @@ license_name: research-and-teaching-only
 Grades each intervertebral disc of a sagittal lumbar slice, T1 or T2: Pfirrmann 1 to 5 (Pfirrmann 2001), and scores for
 narrowing, bulging and herniation. {DISCLAIMER}
 
-**Network** `{config["trunk"]}` {config["trunk_args"]}, trained from random weights, over crops of {width} x {height}
-px, {mri["wide"]} disc distances wide and turned so that the disc lies level; each crop is stretched between its own
-0.5 and 99.5 percentile. The output is linear in the disc's features, their mean over the slice's discs, and the level.
-Served as the mean over an image and its mirror. **Discs** are outlined by `{mri["finder"]}` and counted from the sacrum
-upwards: the lowest of the chain is called L5/S1. An extra or missing lumbar vertebra shifts every name.
+**Network** {config["members"]} of `{config["trunk"]}` ({channels} channels) whose answers are averaged,
+trained from random weights{runs}, over crops of {width} x {height} px, {mri["wide"]} disc distances wide and turned so
+that the disc lies level; each crop is stretched between its own 0.5 and 99.5 percentile. The output is linear in the
+disc's features, their mean over the slice's discs, and the level. Served as the mean over an image and its mirror.
+**Discs** are outlined by `{mri["finder"]}` and counted from the sacrum upwards: the lowest of the chain is called
+L5/S1. An extra or missing lumbar vertebra shifts every name.
 
 **Limits** One reader graded 191 people of one hospital group. Only the middle slice is seen: findings beside it, as
 many herniations are, are not. Few discs with a herniation. Any decision about a person is out of scope.
 
 ## When an answer is accepted
 
-A disc's grade: from a calibrated probability of {stated(rule["threshold"])}; below it, the range of grades that holds
-{rule["mass"]:.2f} of the probability, on validation discs {checked["range_width"]:.1f} grades wide. The worst disc's
-class: {least}.
+A disc's grade is {grades} the range of grades that holds {rule["mass"]:.2f} of the probability, on validation discs
+{checked["range_width"]:.1f} grades wide. The worst disc's class: {least}.
 Rule: {mri["threshold_rule"]}. Temperature {rule["temperature"]}; the answer is the {rule["answer"]} grade. The worst
 disc's class is the product of the discs' cumulative probabilities to the power {rule["power"]}, since neighbours err
 together.
@@ -59,7 +63,7 @@ class, balanced accuracy {checked["overall_balanced_accuracy"]:.3f}{beside(check
 **Training** {taught["patients"]} patients, {taught["slices"]} slices, {taught["discs"]} graded discs; boxes of
 {taught["boxes: table"]} slices from the tables, of {taught["boxes: pair"]} from the patient's other sequence on the
 same grid, of {taught["boxes: found"]} found. Slices where the discs found on two sequences of one grid lie apart taught
-nothing. Seed {mri["seed"]}; validation log loss during the run{told}. Split hash `{mri["split_hash"][:16]}`.
+nothing. Seed {mri["seed"]}{told}. Split hash `{mri["split_hash"][:16]}`.
 
 ## Results on test patients
 

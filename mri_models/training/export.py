@@ -7,7 +7,6 @@ temperature, out-of-distribution statistics, the least accepted confidence of ea
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
     }
     config.mri = mri
     config.save_pretrained(folder)
-    write_card(folder, recipe, network.recipe, json.loads((folder / "config.json").read_text()))
+    write_card(folder, recipe, network.recipe)
     return folder
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mri_models.hub import CONFIG
-from mri_models.training.card import CITATIONS
+from mri_models.training.card import CITATIONS, averaged
 from mri_models.training.knee_rule import stated
 from mri_models.training.segment_start import SegmentRecipe
 from mri_models.types import DISCLAIMER
@@ -38,7 +38,8 @@ def write_card(folder: Path, recipe: SegmentRecipe) -> None:
     if asked["labels"]:
         when += f" in which {', '.join(asked['labels'])} have a probability of at least {asked['least']} together"
     cited = "\n".join(f"- {CITATIONS.get(source, source)}" for source in mri["sources"])
-    steps = ", ".join(f"{point['dice']:.3f}" for point in mri["curve"])
+    curve = ", ".join(f"{point['dice']:.3f}" for point in mri["curve"])
+    steps = f"; validation Dice during the run: {curve}" if curve else ""
     (folder / "README.md").write_text(
         f"""---
 library_name: pytorch
@@ -51,8 +52,8 @@ license_name: research-and-teaching-only
 
 {PURPOSE[recipe.subject]} {DISCLAIMER}
 
-**Network** ResUNet: `{config["encoder"]}` going down, started from `{recipe.start or "random weights"}`, residual units
-of MONAI coming up; served at {mri["input_size"]} px, the mean over an image and its mirror. **Labels**
+**Network** ResUNet: `{config["encoder"]}` going down, residual units of MONAI coming up; {_origin(recipe)}.
+Served at {mri["input_size"]} px, the mean over an image and its mirror. **Labels**
 {", ".join(config["labels"])}. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1], letterboxed.
 
 **Used on** {when}.
@@ -62,7 +63,7 @@ of MONAI coming up; served at {mri["input_size"]} px, the mean over an image and
 **Thresholds** a pixel is inside from {mri["pixel_threshold"]}, something is outlined from a peak of
 {mri["peak_threshold"]}. Rule: {mri["threshold_rule"]}. On validation patients: {_stated(mri["validation"])}.
 
-**Training** {mri["images"]["train"]} images, seed {mri["seed"]}; validation Dice during the run: {steps}.
+**Training** {mri["images"]["train"]} images, seed {mri["seed"]}{steps}.
 Split hash `{mri["split_hash"][:16]}`.
 
 ## Results on test patients
@@ -77,6 +78,13 @@ Split hash `{mri["split_hash"][:16]}`.
 """,
         encoding="utf-8",
     )
+
+
+def _origin(recipe: SegmentRecipe) -> str:
+    """Where the weights come from, in words."""
+    if recipe.soup:
+        return averaged(recipe.soup)
+    return f"the encoder started from `{recipe.start}`" if recipe.start else "trained from random weights"
 
 
 def _stated(answers: dict[str, float]) -> str:

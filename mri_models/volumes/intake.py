@@ -84,8 +84,11 @@ def _files(source: Source) -> Iterable[bytes | Path]:
     if isinstance(source, bytes):
         return [source]
     path = Path(source)
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    try:
+        if path.is_dir():
+            return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    except OSError as error:
+        raise FileRejected("unreadable", f"The folder can't be read ({error.strerror}). Check it.") from None
     return [path]
 
 

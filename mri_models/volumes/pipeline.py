@@ -212,13 +212,16 @@ def name_of(source: Source | Sequence[Source]) -> str:
 
 
 def fingerprint(source: Source | Sequence[Source]) -> str | None:
-    """SHA-256 of a single file's bytes; None for several files, a folder, or what is too large to be looked at."""
+    """SHA-256 of a single file's bytes; None for several files, a folder, what is too large or can't be read."""
     if not isinstance(source, str | os.PathLike | bytes):
         return fingerprint(source[0]) if len(source) == 1 else None
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     path = Path(source)
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
