@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from torch import nn
 
 from mri_models.fold import Runner, folded
 from mri_models.hub import CONFIG, WEIGHTS, check_version, loading, verify
-from mri_models.preprocess import InputSpec, to_tensor, undo_letterbox
+from mri_models.pixels import stretch
+from mri_models.preprocess import InputSpec, to_batch, undo_letterbox
 from mri_models.types import Mask, Prediction, Report, Scan
 from mri_models.unet import read_unet
 
@@ -60,14 +62,26 @@ class OutlineRule:
 
 
 class Segmenter:
-    """Scan → Mask. Thread-safe: nothing changes after construction."""
+    """Scan → Mask. Thread-safe: nothing changes after construction.
 
-    def __init__(self, network: nn.Module, labels: tuple[str, ...], spec: InputSpec, rule: OutlineRule, digest: str):
+    finer: sizes, px, at which the network looks as well; what it says of a pixel is the mean over all sizes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: tuple[str, ...],
+        spec: InputSpec,
+        rule: OutlineRule,
+        digest: str,
+        finer: tuple[int, ...] = (),
+    ):
         self.runner = Runner(folded(network))
         self.labels = labels
         self.spec = spec
         self.rule = rule
         self.digest = digest
+        self.finer = finer
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Segmenter:
@@ -82,12 +96,27 @@ class Segmenter:
             check_version(folder, mri, CONFIG_VERSION)
             network = read_unet(config, folder / WEIGHTS).to(device)
             spec = InputSpec(mri["input_size"], tuple(mri["mean"]), tuple(mri["std"]))
-            return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest)
+            finer = tuple(mri.get("finer_sizes", ()))
+            return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest, finer)
 
-    def probabilities(self, batch: torch.Tensor) -> np.ndarray:
-        """(B, 3, S, S) → (B, 1 + labels, S, S) summing to 1, background first; the mean with the mirror image's."""
-        (straight,), (mirrored,) = self.runner(batch), self.runner(batch.flip(3))
-        return ((straight.softmax(1) + mirrored.flip(3).softmax(1)) / 2).cpu().numpy()
+    def probabilities(self, scans: Sequence[Scan]) -> np.ndarray:
+        """B scans → (B, 1 + labels, S, S) on the canvas, summing to 1, background first.
+
+        The mean over the image, its mirror image, and both at the finer sizes.
+        """
+        images = [stretch(scan.pixels) for scan in scans]
+        looks = [self._look(to_batch(images, replace(self.spec, size=size))) for size in (self.spec.size, *self.finer)]
+        return torch.stack(looks).mean(0).cpu().numpy()
+
+    def _look(self, batch: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S', S') → (B, 1 + labels, S, S): image and mirror image in one pass."""
+        (logits,) = self.runner(torch.cat([batch, batch.flip(3)]))
+        straight, mirrored = logits.chunk(2)
+        sides = torch.stack([straight, mirrored.flip(3)])
+        if batch.shape[3] != self.spec.size:
+            canvas = (self.spec.size, self.spec.size)
+            sides = F.interpolate(sides.flatten(0, 1), canvas, mode="bilinear", antialias=True).unflatten(0, (2, -1))
+        return sides.softmax(2).mean(0)
 
     def log_odds(self, batch: torch.Tensor) -> np.ndarray:
         """(B, 3, S, S) → (B, S, S) float32 log-odds of anything but background, in one pass; S a multiple of 32."""
@@ -95,7 +124,7 @@ class Segmenter:
         return (logits[:, 1:].logsumexp(1) - logits[:, 0]).cpu().numpy()
 
     def __call__(self, scan: Scan) -> Mask:
-        return self.draw(self.probabilities(to_tensor(scan, self.spec))[0], scan)
+        return self.draw(self.probabilities([scan])[0], scan)
 
     def draw(self, shares: np.ndarray, scan: Scan) -> Mask:
         """(1 + labels, S, S) probabilities on the canvas → Mask on the scan's grid."""
@@ -115,7 +144,7 @@ class Segmenter:
         found = []
         for start in range(0, len(scans), batch):
             part = scans[start : start + batch]
-            shares = self.probabilities(torch.cat([to_tensor(scan, self.spec) for scan in part]))
+            shares = self.probabilities(part)
             found += [self.draw(share, scan) for share, scan in zip(shares, part, strict=True)]
         return found
 

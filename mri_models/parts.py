@@ -15,6 +15,8 @@ from mri_models.types import Mask, Prediction, Scan, SpineGrading
 from mri_models.volumetric import NAME as VOLUMES  # outlines volumes, not slices
 from mri_models.volumetric import PatchSegmenter
 
+SLICES = FOLDER + "spine"  # outlines sagittal slices of what VOLUMES outlines in volumes
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Specialists:
@@ -31,7 +33,9 @@ class Specialists:
         outlines = {name: Segmenter.load(folders[name], device) for name in folders if _outlines(name)}
         grader = discs.DiscGrader.load(folders[discs.NAME], device) if discs.NAME in folders else None
         tear = knee.TearRule.load(folders[knee.NAME]) if knee.NAME in folders else None
-        volumes = {VOLUMES: PatchSegmenter.load(folders[VOLUMES], device)} if VOLUMES in folders else {}
+        volumes = {}
+        if VOLUMES in folders:
+            volumes[VOLUMES] = PatchSegmenter.load(folders[VOLUMES], device, outlines.get(SLICES))
         return cls(MappingProxyType(outlines), grader, tear, MappingProxyType(volumes))
 
     @property

@@ -181,3 +181,28 @@ def test_an_interval_is_over_patients():
     assert many_of_one.low < 0.1
     assert by_patient([1.0], ["a"]).low is None
     assert by_patient([], []) is None
+
+
+def test_finer_sizes_have_an_equal_say():
+    torch.manual_seed(0)
+    network = ResUNet("resnet10t", ("tumour",), widths=(16, 16, 8, 8))
+    scan = Scan(np.random.default_rng(0).random((70, 90), np.float32))
+    plain, large = (
+        Segmenter(network, ("tumour",), InputSpec(size, (0.5,) * 3, (0.5,) * 3), RULE, "") for size in (64, 96)
+    )
+    both = Segmenter(network, ("tumour",), SPEC, RULE, "", finer=(96,))
+
+    found = both.probabilities([scan])
+
+    assert found.shape == (1, 2, 64, 64)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    finer = 2 * found - plain.probabilities([scan])  # what the finer look said
+    shrunk = torch.nn.functional.interpolate(torch.from_numpy(large.probabilities([scan])), (64, 64), mode="area")
+    assert np.corrcoef(finer[0, 1].ravel(), shrunk[0, 1].numpy().ravel())[0, 1] > 0.9
+
+
+def test_a_mirrored_image_gets_the_mirrored_outline():
+    one = segmenter()
+    pixels = np.random.default_rng(1).random((64, 64), np.float32)
+    straight, mirrored = one.probabilities([Scan(pixels), Scan(pixels[:, ::-1].copy())])
+    np.testing.assert_allclose(straight, mirrored[:, :, ::-1], atol=1e-4)

@@ -27,6 +27,7 @@ from mri_models.training.outlines import (
     draw_shares,
     letterbox_mask,
 )
+from mri_models.training.quick import quicken
 from mri_models.training.recipe import FOLDER
 from mri_models.training.segment import overlap, parameter_groups
 from mri_models.training.segment_export import export
@@ -168,9 +169,32 @@ def test_overlap_counts_each_label_and_an_empty_pair_as_right():
     torch.testing.assert_close(overlap(answer, truth, 2), torch.tensor([[2 / 3, 0.0], [1.0, 0.0]]))
 
 
-def picture(kind: str, source: str, mask: np.ndarray | None = None) -> Outlined:
+def test_a_quickened_network_says_the_same_and_keeps_depthwise_convolutions_in_float32(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    torch.manual_seed(0)
+    network = ResUNet("tf_efficientnet_lite0", ("tumour",), widths=(16, 16, 8, 8)).eval()
+    images, seen = torch.rand(1, 3, 64, 64), []
+    before = network(images)
+    convolution = type(next(m for m in network.modules() if getattr(m, "groups", 1) > 1))
+    forward = convolution.forward
+    monkeypatch.setattr(
+        convolution, "forward", lambda self, x: seen.append((self.groups > 1, x.dtype)) or forward(self, x)
+    )
+
+    quicken(network, steps=10)
+
+    assert torch.equal(network(images), before)
+    seen.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        close = network(images).float()
+    assert (close - before).abs().mean() < 0.05 * before.abs().mean()
+    assert {kind for depthwise, kind in seen if depthwise} == {torch.float32}
+    assert torch.bfloat16 in {kind for depthwise, kind in seen if not depthwise}
+
+
+def picture(kind: str, source: str, mask: np.ndarray | None = None, patient: str = "p") -> Outlined:
     pixels = np.full((60, 90), 120, np.uint8)
-    return Outlined(pixels, np.zeros((60, 90), np.uint8) if mask is None else mask, "p", source, "train", kind)
+    return Outlined(pixels, np.zeros((60, 90), np.uint8) if mask is None else mask, patient, source, "train", kind)
 
 
 def test_draws_follow_kinds_and_the_root_of_sources():
@@ -178,6 +202,12 @@ def test_draws_follow_kinds_and_the_root_of_sources():
     shares = draw_shares(pictures, {"a": 0.75, "b": 0.25})
     assert shares[:5].sum() == pytest.approx(0.75)
     assert shares[:4].sum() == pytest.approx(2 * shares[4])
+
+
+def test_patients_are_drawn_by_the_root_of_their_images():
+    shares = draw_shares([picture("a", "x", patient="many")] * 9 + [picture("a", "x", patient="one")], {"a": 1.0})
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[:9].sum() == pytest.approx(3 * shares[9])
 
 
 def test_images_and_outlines_are_varied_together():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -13,12 +14,13 @@ from safetensors.torch import save_file
 
 from mri_models.errors import QualityRejected, RecipeError, WeightsError
 from mri_models.evaluation.volumetric import as_volume, measure_volumes, thinned, volume_table
+from mri_models.training.average import SkipBroken
 from mri_models.training.patches import GridVolume, Patches, Whole, cut, on_grid, thick
-from mri_models.training.segment3d import Lesson, SkipBroken, load_segment3d_recipe
+from mri_models.training.segment3d import Lesson, load_segment3d_recipe
 from mri_models.training.volumes import LabelledVolume
 from mri_models.unet3d import FoldedUNet, fold, read_unet3d, unfold
 from mri_models.volumes.grid import place
-from mri_models.volumetric import CONFIG_VERSION, PatchSegmenter, VolumeRule, resize, without_crumbs
+from mri_models.volumetric import CONFIG_VERSION, MAX_SLICES, PatchSegmenter, VolumeRule, resize, without_crumbs
 
 LABELS = ("bone", "disc")
 SHAPE = {
@@ -111,6 +113,49 @@ def test_the_network_sees_every_plane_the_same_way_up():
 
     expected = torch.from_numpy(phantom().transpose(0, 2, 1)[::-1, ::-1, ::-1].copy())
     assert all(torch.allclose(one, expected, atol=0.01) for one in seen)
+
+
+class AllDisc:
+    """Stands for the network of sagittal slices: calls every pixel disc, on a canvas of 32 px."""
+
+    labels = LABELS
+
+    def __init__(self):
+        self.looks = 0
+
+    def probabilities(self, scans: list) -> np.ndarray:
+        self.looks += len(scans)
+        return np.tile(np.array([0, 0, 1], np.float32).reshape(1, 3, 1, 1), (len(scans), 1, 32, 32))
+
+
+def with_slicer(slicer: AllDisc, share: float = 0.6) -> PatchSegmenter:
+    return PatchSegmenter(Bright(), LABELS, dataclasses.replace(RULE, slices=share), "test", "", slicer)
+
+
+def test_the_network_for_slices_counts_by_its_share():
+    volume = place(phantom(), np.eye(4), slice_axis=0)
+
+    most, least = with_slicer(AllDisc())(volume), with_slicer(AllDisc(), 0.3)(volume)
+
+    assert (most.values == 1 + LABELS.index("disc")).all()
+    assert np.array_equal(least.values, segmenter()(volume).values)
+    assert least.probability.min() >= 0.5
+
+
+def test_the_network_for_slices_is_asked_about_few_sagittal_ones_alone():
+    slicer = AllDisc()
+    for axis in (1, 2):
+        with_slicer(slicer)(place(phantom(), np.eye(4), slice_axis=axis))
+    with_slicer(slicer)(place(phantom((MAX_SLICES + 1, 24, 28)), np.eye(4), slice_axis=0))
+    assert slicer.looks == 0
+    with_slicer(slicer)(place(phantom(), np.eye(4), slice_axis=0))
+    assert slicer.looks == 20
+
+
+def test_a_network_for_slices_with_other_labels_has_no_say():
+    stranger = AllDisc()
+    stranger.labels = ("disc",)
+    assert with_slicer(stranger).slicer is None
 
 
 def test_other_spacings_come_back_on_their_own_grid_with_the_same_millilitres():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,17 +186,21 @@ def _floats(picture: Outlined) -> np.ndarray:
 
 
 def draw_shares(pictures: Sequence[Outlined], shares: dict[str, float]) -> np.ndarray:
-    """(N,) probability of drawing each picture: `shares` over kinds; inside one, patients by the root of their images.
-
-    Sources count by the root of their size as well, so that a large one does not drown the others.
-    """
+    """(N,) probability of drawing each picture: `shares` over kinds; inside one, sources by the root of their size, so
+    that a large one does not drown the others; inside a source, patients by the root of their images."""
     weights = np.zeros(len(pictures))
     for kind, share in shares.items():
         here = [i for i, p in enumerate(pictures) if p.kind == kind]
-        sizes = {name: sum(pictures[i].source == name for i in here) for name in {pictures[i].source for i in here}}
-        whole = sum(np.sqrt(size) for size in sizes.values())
+        sources = Counter(pictures[i].source for i in here)
+        patients = Counter(pictures[i].patient for i in here)
+        roots: Counter[str] = Counter()
         for i in here:
-            weights[i] = share / whole / np.sqrt(sizes[pictures[i].source])
+            roots[pictures[i].source] += 1 / np.sqrt(patients[pictures[i].patient])
+        whole = sum(np.sqrt(size) for size in sources.values())
+        for i in here:
+            source = pictures[i].source
+            of_patient = 1 / np.sqrt(patients[pictures[i].patient]) / roots[source]
+            weights[i] = share * np.sqrt(sources[source]) / whole * of_patient
     return weights / weights.sum()
 
 

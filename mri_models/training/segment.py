@@ -14,9 +14,11 @@ from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArgument
 from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.preprocess import InputSpec
+from mri_models.training.average import Averaged, Follow, SkipBroken
 from mri_models.training.corpus import read_corpus
 from mri_models.training.fit import MEAN, STD, BalancedTrainer, keep, run_folder
 from mri_models.training.outlines import SUBJECTS, Outlines, draw_shares
+from mri_models.training.quick import quicken
 from mri_models.training.segment_start import SegmentRecipe, blend, load_network, start_network
 from mri_models.training.taught import taught
 from mri_models.unet import ResUNet
@@ -24,16 +26,16 @@ from mri_models.unet import ResUNet
 KIND = "segmentation"
 
 
-class Lesson(nn.Module):
-    """pixel_values (B, 3, S, S), labels (B, S, S) → {"loss"}; in evaluation also "dice" (B, labels).
+class Lesson(Averaged):
+    """pixel_values (B, 3, S, S), labels (B, S, S) → {"loss"}; in evaluation also "dice" (B, labels), of the averaged
+    weights.
 
     Loss: soft Dice over the batch (Milletari 2016) plus cross-entropy. Dice of an image: 1 where neither truth nor
     answer hold a pixel, so that an outline where there is nothing costs.
     """
 
     def __init__(self, recipe: SegmentRecipe, runs: Path, weights: Path):
-        super().__init__()
-        self.network = start_network(recipe, runs, weights)
+        super().__init__(start_network(recipe, runs, weights))
         self.frozen = first_stages(self.network, recipe.frozen)
         for part in self.frozen:
             part.requires_grad_(False)
@@ -46,7 +48,8 @@ class Lesson(nn.Module):
         return self
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        logits = self.network(pixel_values).float()
+        network = self.network if self.training else self.average
+        logits = network(pixel_values).float()
         output = {"loss": self.criterion(logits, labels[:, None])}
         if not self.training:
             output["dice"] = overlap(logits.argmax(1), labels, logits.shape[1] - 1)
@@ -135,17 +138,20 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
     seen, unseen = ([p for p in pictures if p.split == split] for split in ("train", "val"))
     spec = InputSpec(recipe.size, MEAN, STD)
     lesson = Lesson(recipe, runs, weights).to(memory_format=torch.channels_last)
+    quicken(lesson.network, recipe.images // recipe.batch)
+    groups = parameter_groups(lesson, recipe)
+    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
     trainer = BalancedTrainer(
         model=lesson,
         args=arguments(recipe, folder),
         train_dataset=Outlines(seen, subject, spec, hard=recipe.hard, train=True),
         eval_dataset=Outlines(unseen, subject, spec, hard=recipe.hard, train=False),
         compute_metrics=mean_dice,
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
-        optimizers=(torch.optim.AdamW(parameter_groups(lesson, recipe), weight_decay=recipe.weight_decay), None),
+        callbacks=[Follow(recipe.average), SkipBroken(), EarlyStoppingCallback(recipe.patience)],
+        optimizers=(optimizer, None),
         draws=draw_shares(seen, recipe.shares or subject.shares),
         count=recipe.images,
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
-    keep(lesson.network, folder, read_corpus(data), {"log": trainer.state.log_history})
-    return lesson.network.eval()
+    keep(lesson.average, folder, read_corpus(data), {"log": trainer.state.log_history})
+    return lesson.average.eval()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
-from torch import nn
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.errors import RecipeError
+from mri_models.training.average import Averaged, Follow, SkipBroken
 from mri_models.training.corpus import read_corpus
 from mri_models.training.fit import BalancedTrainer, best_weights, keep, run_folder
 from mri_models.training.patches import Patches, Whole, on_grid
@@ -45,6 +44,7 @@ class Segment3dRecipe:
     strides: list[list[int]]
     widths: list[int]
     patches: int  # seen in all
+    slicer: str = ""  # a network below weights/ for sagittal slices, whose answers join; "": none
     batch: int = 2
     lr: float = 2e-3  # peak; AdamW, cosine
     weight_decay: float = 0.02
@@ -74,16 +74,12 @@ def load_segment3d_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Seg
     return recipe
 
 
-class Lesson(nn.Module):
-    """pixel_values (B, 1, D, H, W), labels (B, D, H, W) → {"loss"}; in evaluation also "dice" (B, labels).
-
-    Evaluation is that of the averaged weights (Polyak 1992): in a short run they are better than the last ones.
-    """
+class Lesson(Averaged):
+    """pixel_values (B, 1, D, H, W), labels (B, D, H, W) → {"loss"}; in evaluation also "dice" (B, labels), of the
+    averaged weights."""
 
     def __init__(self, recipe: Segment3dRecipe):
-        super().__init__()
-        self.network = FoldedUNet(**recipe.shape)
-        self.average = deepcopy(self.network).requires_grad_(False)
+        super().__init__(FoldedUNet(**recipe.shape))
         self.criterion = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -93,34 +89,6 @@ class Lesson(nn.Module):
         if not self.training:
             output["dice"] = overlap(logits.argmax(1), labels, logits.shape[1] - 1)
         return output
-
-    @torch.no_grad()
-    def follow(self, memory: float) -> None:
-        """Move the average towards the network."""
-        for mean, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(new, 1 - memory)
-            else:
-                mean.copy_(new)
-
-
-class Follow(TrainerCallback):
-    """Averages the weights after every step; the memory grows at first, so that the random start is forgotten."""
-
-    def __init__(self, memory: float):
-        self.memory = memory
-
-    def on_step_end(self, args, state, control, model=None, **kwargs) -> None:
-        step = state.global_step
-        model.follow(min(self.memory, (1 + step) / (10 + step)))
-
-
-class SkipBroken(TrainerCallback):
-    """Leaves out steps whose gradient is not finite: with bfloat16 on a CPU 3 of 180 were, and one poisons the rest."""
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
-        if not all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None):
-            model.zero_grad(set_to_none=True)
 
 
 def arguments(recipe: Segment3dRecipe, folder: Path) -> TrainingArguments:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mri_models.hub import CONFIG
 from mri_models.training.card import CITATIONS
 from mri_models.types import DISCLAIMER
+from mri_models.volumetric import MAX_SLICES
 
 LIMITS = (
     "Learned from T2 SPACE volumes of one hospital group: thin slabs around the midline, 13 to 30 slices 1 mm apart. "
@@ -41,7 +42,7 @@ Labels vertebrae, discs and the spinal canal in a volume of the lumbar spine. {D
 percentile stretched to [0, 1], resampled to {_times(mri["spacing_mm"])} mm (right to left, head to foot, front to
 back), looked at in patches of {_times(mri["patch"])} voxels that overlap by {mri["overlap"]:.0%}, blended by a Gaussian
 (MONAI's `SlidingWindowInferer`). **Output** the most probable label of each voxel on the input's own grid, and its
-probability; parts of a label below {mri["least_ml"]} ml are dropped.
+probability; parts of a label below {mri["least_ml"]} ml are dropped. {_joined(mri["slices"])}
 
 **Limits** {LIMITS} Any decision about a person is out of scope.
 
@@ -62,6 +63,15 @@ Split hash `{mri["split_hash"][:16]}`.
 {cited}
 """,
         encoding="utf-8",
+    )
+
+
+def _joined(share: float) -> str:
+    if not share:
+        return "The network looks alone."
+    return (
+        f"Of a volume of up to {MAX_SLICES} sagittal slices each is looked at by `segmentation/spine` as well, whose "
+        f"probabilities count {share:.0%}."
     )
 
 

@@ -16,6 +16,7 @@ from mri_models.evaluation.calibration import fit_temperature
 from mri_models.evaluation.segmentation import dice
 from mri_models.evaluation.volumetric import as_volume
 from mri_models.hub import CONFIG, WEIGHTS
+from mri_models.localize import Segmenter
 from mri_models.training.corpus import read_corpus, split_hash
 from mri_models.training.fit import run_folder
 from mri_models.training.segment3d import Segment3dRecipe, load_network3d
@@ -25,10 +26,11 @@ from mri_models.training.volumes import LabelledVolume, read_volumes
 from mri_models.volumetric import CONFIG_VERSION, PatchSegmenter, VolumeRule, regrid, upright, without_crumbs
 
 LEAST_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+SLICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of the network for slices
 SAMPLED = 11  # every so many voxels the temperature is fitted on
 RULE = (
-    "temperature: least log loss over validation voxels; least part: largest mean Dice over validation volumes and "
-    "labels, the smaller of equals"
+    "temperature: least log loss over validation voxels; least part and share of the network for slices: largest mean "
+    "Dice over validation volumes and labels, the smaller of equals"
 )
 
 
@@ -41,7 +43,8 @@ def export(recipe: Segment3dRecipe, data: Path, runs: Path, weights: Path) -> Pa
     volumes = read_volumes(data, recipe.body_part)
     patch = tuple(recipe.serve_patch)
     rule = VolumeRule(tuple(recipe.spacing), patch, recipe.serve_overlap)
-    segmenter = PatchSegmenter(network, tuple(recipe.labels), rule, recipe.name, "")
+    slicer = Segmenter.load(weights / recipe.slicer) if recipe.slicer else None
+    segmenter = PatchSegmenter(network, tuple(recipe.labels), rule, recipe.name, "", slicer)
     rule, answers = choose(segmenter, [v for v in volumes if v.split == "val"])
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +62,7 @@ def export(recipe: Segment3dRecipe, data: Path, runs: Path, weights: Path) -> Pa
         "overlap": rule.overlap,
         "temperature": round(rule.temperature, 4),
         "least_ml": rule.least_ml,
+        "slices": rule.slices,
         "rule": RULE,
         "validation": answers,
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
@@ -80,21 +84,25 @@ def choose(segmenter: PatchSegmenter, volumes: Sequence[LabelledVolume]) -> tupl
     turned = [upright(volume) for volume in placed]
     logits = [segmenter.logits(regrid(voxels, mm, segmenter.rule.spacing)) for voxels, mm in turned]
     truths = [volume.grid.to_volume(v.labels).copy() for volume, v in zip(placed, volumes, strict=True)]
+    shapes = [truth.shape for truth in truths]
     temperature = fit_temperature(*_voxels(logits, truths))
-    settled = PatchSegmenter(
-        segmenter.network, segmenter.labels, dataclasses.replace(segmenter.rule, temperature=temperature), "", ""
-    )
-    found = [settled.settle(one, truth.shape)[0] for one, truth in zip(logits, truths, strict=True)]
-    means = []
-    for least in LEAST_ML:
-        overlaps = []
-        for values, truth, (_, mm) in zip(found, truths, turned, strict=True):
-            kept = without_crumbs(values, float(np.prod(mm)) / 1000, least)
-            overlaps.append([dice(kept == k, truth == k) for k in range(1, 1 + len(segmenter.labels))])
-        means.append(np.mean(overlaps, axis=0))
-    best = int(np.argmax([mean.mean().round(4) for mean in means]))
-    answers = {label: round(float(value), 4) for label, value in zip(segmenter.labels, means[best], strict=True)}
-    rule = dataclasses.replace(segmenter.rule, temperature=temperature, least_ml=LEAST_ML[best])
+    by_slice = [segmenter.by_slice(voxels) if segmenter.slicer else None for voxels, _ in turned]
+    means = {}
+    for share in SLICES if segmenter.slicer else SLICES[:1]:
+        rule = dataclasses.replace(segmenter.rule, temperature=temperature, slices=share)
+        settled = PatchSegmenter(segmenter.network, segmenter.labels, rule, "", "")
+        found = [settled.settle(*one, drawn)[0] for *one, drawn in zip(logits, shapes, by_slice, strict=True)]
+        for least in LEAST_ML:
+            overlaps = []
+            for values, truth, (_, mm) in zip(found, truths, turned, strict=True):
+                kept = without_crumbs(values, float(np.prod(mm)) / 1000, least)
+                overlaps.append([dice(kept == k, truth == k) for k in range(1, 1 + len(segmenter.labels))])
+            means[share, least] = np.mean(overlaps, axis=0)
+    share, least = max(means, key=lambda key: means[key].mean().round(4))
+    answers = {
+        label: round(float(value), 4) for label, value in zip(segmenter.labels, means[share, least], strict=True)
+    }
+    rule = dataclasses.replace(segmenter.rule, temperature=temperature, slices=share, least_ml=least)
     return rule, {"volumes": len(volumes), "dice": answers}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mri_models.hub import CONFIG
 from mri_models.training.card import CITATIONS, averaged
 from mri_models.training.knee_rule import stated
-from mri_models.training.segment_start import SegmentRecipe
+from mri_models.training.segment_start import RUN, SegmentRecipe
 from mri_models.types import DISCLAIMER
 
 PURPOSE = {
@@ -39,6 +39,7 @@ def write_card(folder: Path, recipe: SegmentRecipe) -> None:
         when += f" in which {', '.join(asked['labels'])} have a probability of at least {asked['least']} together"
     cited = "\n".join(f"- {CITATIONS.get(source, source)}" for source in mri["sources"])
     curve = ", ".join(f"{point['dice']:.3f}" for point in mri["curve"])
+    sizes = " and ".join(str(size) for size in (mri["input_size"], *mri.get("finer_sizes", ())))
     steps = f"; validation Dice during the run: {curve}" if curve else ""
     (folder / "README.md").write_text(
         f"""---
@@ -53,7 +54,7 @@ license_name: research-and-teaching-only
 {PURPOSE[recipe.subject]} {DISCLAIMER}
 
 **Network** ResUNet: `{config["encoder"]}` going down, residual units of MONAI coming up; {_origin(recipe)}.
-Served at {mri["input_size"]} px, the mean over an image and its mirror. **Labels**
+Served at {sizes} px, the mean over an image and its mirror. **Labels**
 {", ".join(config["labels"])}. **Input** one grey image, 0.5-99.5 percentile stretched to [0, 1], letterboxed.
 
 **Used on** {when}.
@@ -84,6 +85,8 @@ def _origin(recipe: SegmentRecipe) -> str:
     """Where the weights come from, in words."""
     if recipe.soup:
         return averaged(recipe.soup)
+    if recipe.start.startswith(RUN):
+        return f"goes on from the run `{recipe.start.removeprefix(RUN)}`"
     return f"the encoder started from `{recipe.start}`" if recipe.start else "trained from random weights"
 
 

@@ -17,7 +17,7 @@ from mri_models.evaluation.outlines import as_scan
 from mri_models.evaluation.segmentation import dice
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.localize import CONFIG_VERSION, OutlineRule, Segmenter, peak
-from mri_models.preprocess import InputSpec, to_tensor
+from mri_models.preprocess import InputSpec
 from mri_models.training.corpus import read_corpus, split_hash
 from mri_models.training.fit import MEAN, STD, run_folder
 from mri_models.training.knee_rule import tear_rule
@@ -46,7 +46,8 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     pictures = subject.read(data, recipe.longest)
     spec = InputSpec(recipe.serve_size, MEAN, STD)
     everywhere = OutlineRule(0.0, 0.0, subject.part, subject.patterns, subject.least)
-    segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "")
+    finer = tuple(recipe.finer)
+    segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "", finer)
     pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"])
     tear = {"tear": tear_rule(segmenter, data, recipe.longest, least)} if recipe.subject == "acl" else {}
     folder = weights / recipe.name
@@ -56,6 +57,7 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     mri = {
         "version": CONFIG_VERSION,
         "input_size": spec.size,
+        "finer_sizes": list(finer),
         "mean": list(spec.mean),
         "std": list(spec.std),
         "pixel_threshold": pixel,
@@ -81,7 +83,7 @@ def thresholds(segmenter: Segmenter, pictures: Sequence[Outlined]) -> tuple[floa
     for start in tqdm(range(0, len(pictures), BATCH), desc="validation", leave=False):
         part = pictures[start : start + BATCH]
         scans = [as_scan(picture) for picture in part]
-        shares = segmenter.probabilities(torch.cat([to_tensor(scan, segmenter.spec) for scan in scans]))
+        shares = segmenter.probabilities(scans)
         for picture, share, scan in zip(part, shares, scans, strict=True):
             score = peak(1 - share[0])
             if not picture.mask.any():

@@ -37,6 +37,7 @@ class SegmentRecipe:
     frozen: int = 2  # the encoder's first stages that stay as they are
     size: int = 224  # training input, px
     serve_size: int = 256  # input when serving, px
+    finer: list[int] = field(default_factory=list)  # sizes at which a served image is looked at as well, px
     longest: int = 288  # px; images are kept at this size in memory
     images: int = 16000  # augmented images seen in all
     batch: int = 16
@@ -44,6 +45,7 @@ class SegmentRecipe:
     encoder_lr: float = 0.3  # of the encoder, as a share of lr
     weight_decay: float = 0.02
     warmup: float = 0.05
+    average: float = 0.0  # memory of the averaged weights, which are what is kept; 0: the last ones
     shares: dict[str, float] = field(default_factory=dict)  # of the draws by kind; empty: the subject's own
     hard: float = 0.5  # share of images varied by the classifiers' whole chain; the others keep their detail
     evaluations: int = 8
