@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,13 +114,17 @@ def _summary(report: Report | VolumeReport) -> str:
 
 
 def _write(report: Report, path: Path, folder: Path) -> None:
-    """STEM.json and, when there is an explanation, STEM.overlay.png of the input's size."""
+    """STEM.json; STEM.overlay.png of an explanation, STEM.mask.png (0, 255) of an outline, both of the input's size."""
     (folder / f"{path.stem}.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     if report.explanation:
         from mri_models.explain import overlay
         from mri_models.intake import read_scan
 
         overlay(read_scan(path), report.explanation).save(folder / f"{path.stem}.overlay.png")
+    if report.localization and report.localization.found:
+        from mri_models.contour import binary
+
+        binary(report.localization).save(folder / f"{path.stem}.mask.png")
 
 
 def _write_volume(report: VolumeReport, path: Path, folder: Path) -> None:
@@ -127,7 +132,7 @@ def _write_volume(report: VolumeReport, path: Path, folder: Path) -> None:
     from mri_models.volumes.files import stem
     from mri_models.volumes.nifti import mask_nifti
 
-    name = stem(path.resolve())
+    name = stem(Path(os.path.abspath(path)))  # "." has no name, and a link keeps its own
     (folder / f"{name}.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     if report.mask and report.mask.found:
         (folder / f"{name}.mask.nii.gz").write_bytes(mask_nifti(report.mask, report.volume))

@@ -62,7 +62,8 @@ def stretch(values: np.ndarray) -> np.ndarray:
 
 def between(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """`low` -> 0, `high` -> 1, clipped; float32. The work of np.interp at a tenth of its time."""
-    scaled = np.clip(values.astype(np.float32), low, high)
+    scaled = values.astype(np.float32)  # the one copy: of a large volume each is half a gigabyte
+    np.clip(scaled, low, high, out=scaled)
     scaled -= np.float32(low)
     scaled /= np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class PatchSegmenter:
     """Volume → VolumeMask (a `types.VolumeSegmenter`). Thread-safe: nothing changes after construction.
 
     slicer: a network that outlines the same labels on sagittal slices; it has seen more of each slice, the 3D network
-    more of its neighbours, and the mean of both errs less than either.
+    more of its neighbours, and their mean, weighted by the rule's `slices`, errs less than either.
     """
 
     def __init__(
@@ -103,23 +104,21 @@ class PatchSegmenter:
 
         Raises QualityRejected when the volume covers more than a trunk.
         """
-        turned, spacing = upright(volume)
-        logits = self.logits(regrid(turned, spacing, self.rule.spacing))
+        sagittal = _SAGITTAL[volume.plane]
+        shape, spacing = ([of[axis] for axis in sagittal] for of in (volume.shape, volume.spacing_mm))
+        wanted = grid_shape(shape, spacing, self.rule.spacing)
+        check_extent(wanted, self.rule.spacing)  # by the header's word, before anything of that size is allocated
+        turned, _ = upright(volume)
+        logits = self.logits(resize(turned, wanted))
         values, sure = self.settle(logits, turned.shape, self.by_slice(turned) if self.asks_slicer(volume) else None)
         values = without_crumbs(values, float(np.prod(spacing)) / 1000, self.rule.least_ml)
-        back = np.argsort(_SAGITTAL[volume.plane])
+        back = np.argsort(sagittal)
         values, sure = (np.ascontiguousarray(array.transpose(back)) for array in (values, sure))
         return VolumeMask(values, sure, self.labels, volume.spacing_mm, self.name)
 
     @torch.inference_mode()
     def logits(self, voxels: torch.Tensor) -> torch.Tensor:
         """(D, H, W) in [0, 1] on the network's grid → (1 + labels, D, H, W) float32, Gaussian-weighted over patches."""
-        if voxels.numel() > MAX_VOXELS:
-            size = " x ".join(f"{count * mm:.0f}" for count, mm in zip(voxels.shape, self.rule.spacing, strict=True))
-            raise QualityRejected(
-                "too_extended",
-                f"The volume covers {size} mm, more than a trunk, so its spacing is hardly right. Export it again.",
-            )
         inferer = SlidingWindowInferer(
             self.rule.patch, sw_batch_size=1, overlap=self.rule.overlap, mode="gaussian", device="cpu"
         )
@@ -180,8 +179,22 @@ def upright(volume: Volume) -> tuple[torch.Tensor, Spacing]:
 
 def regrid(voxels: torch.Tensor, spacing: Spacing, wanted: Spacing) -> torch.Tensor:
     """(D, H, W) of one spacing → the same extent in voxels of another."""
-    shape = [max(1, round(n * mm / to)) for n, mm, to in zip(voxels.shape, spacing, wanted, strict=True)]
-    return resize(voxels, shape)
+    return resize(voxels, grid_shape(voxels.shape, spacing, wanted))
+
+
+def grid_shape(shape: Sequence[int], spacing: Sequence[float], wanted: Spacing) -> tuple[int, ...]:
+    """Voxels of another spacing that cover the same extent."""
+    return tuple(max(1, round(n * mm / to)) for n, mm, to in zip(shape, spacing, wanted, strict=True))
+
+
+def check_extent(shape: Sequence[int], spacing: Spacing) -> None:
+    """Raises QualityRejected for more than a trunk."""
+    if math.prod(shape) > MAX_VOXELS:
+        size = " x ".join(f"{count * mm:.0f}" for count, mm in zip(shape, spacing, strict=True))
+        raise QualityRejected(
+            "too_extended",
+            f"The volume covers {size} mm, more than a trunk, so its spacing is hardly right. Export it again.",
+        )
 
 
 def resize(voxels: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -202,5 +215,5 @@ def without_crumbs(values: np.ndarray, voxel_ml: float, least_ml: float) -> np.n
         parts, count = ndimage.label(values == label)
         sizes = np.bincount(parts.ravel(), minlength=1 + count)[1:] * voxel_ml
         small = (sizes < least_ml) & (sizes < sizes.max())
-        kept[np.isin(parts, 1 + np.flatnonzero(small))] = 0
+        kept[np.append(False, small)[parts]] = 0
     return kept

@@ -13,6 +13,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from fakes import FakePipeline, scan_png
+from PIL import Image
 from pypdf import PdfReader
 
 from mri_models.__main__ import main
@@ -22,7 +23,7 @@ from mri_models.document.tree import Document, Statements
 from mri_models.errors import FileRejected, StageFailed
 from mri_models.intake import MAX_BYTES, fingerprint
 from mri_models.page.paper import answer, report_call, sheet
-from mri_models.types import Report
+from mri_models.types import Mask, Report
 from mri_models.wording import LANGUAGES, Wording, vocabulary
 
 PIPELINE = FakePipeline()
@@ -169,6 +170,22 @@ def test_the_command_line_writes_the_pdf(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "--pdf needs --out" in capsys.readouterr().err
+
+
+def test_the_command_line_writes_the_outline(tmp_path, monkeypatch):
+    def analyse(path, **_):
+        scan = PIPELINE.read(path)
+        inside = (scan.pixels > 0.5).astype(np.uint8)
+        mask = Mask(inside, inside.astype(np.float32), ("tumour",), 0.9, 0.5, None)
+        return replace(PIPELINE.verdict(scan, path.name), localization=mask)
+
+    monkeypatch.setattr("mri_models.pipeline.Pipeline.from_pretrained", lambda source: analyse)
+    monkeypatch.setattr("mri_models.volumes.pipeline.VolumePipeline", lambda pipeline: None)
+    (tmp_path / "scan.png").write_bytes(scan_png("glioma"))
+    assert main(["analyze", "--no-explain", str(tmp_path / "scan.png"), "--out", str(tmp_path / "out")]) == 0
+    with Image.open(tmp_path / "out" / "scan.mask.png") as mask, Image.open(tmp_path / "scan.png") as scan:
+        assert mask.size == scan.size
+        assert set(np.unique(mask)) == {0, 255}
 
 
 def test_fingerprints_are_of_files_only(tmp_path):

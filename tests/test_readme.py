@@ -23,6 +23,8 @@ from mri_models.evaluation.commands import EVERYTHING, LEAKY
 from mri_models.evaluation.run import tables
 from mri_models.evaluation.tables import check_readme
 from mri_models.hub import model_folders, verify
+from mri_models.training import unseen
+from mri_models.training.recipe import load_recipe
 from mri_models.types import Rejection, Report
 
 README = ROOT / "README.md"
@@ -152,6 +154,14 @@ def test_explanations_are_those_of_these_weights_and_shown(metrics):
     assert found["model"] == verify(folder)
     assert check_readme(README, explanations.NAME, explanations.table(found))
     assert json.loads((folder / "config.json").read_text())["mri"]["explanation_study"] == found["failed"]
+
+
+def test_unseen_collections_are_shown_as_measured_with_the_recipe_as_it_stands(metrics):
+    measured = json.loads((WEIGHTS / "unseen.json").read_text(encoding="utf-8"))
+    recipe = load_recipe("unseen")
+    assert measured["recipe"] == {"images": recipe.images, "size": recipe.size, "changes": []}
+    assert measured["split_hash"] == metrics["split_hash"]
+    assert check_readme(README, "unseen", unseen.render(measured))
 
 
 def test_metrics_were_measured_on_these_weights(metrics):

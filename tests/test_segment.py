@@ -27,7 +27,7 @@ from mri_models.training.outlines import (
     draw_shares,
     letterbox_mask,
 )
-from mri_models.training.quick import quicken
+from mri_models.training.quick import COMPILED, quicken
 from mri_models.training.recipe import FOLDER
 from mri_models.training.segment import overlap, parameter_groups
 from mri_models.training.segment_export import export
@@ -190,6 +190,22 @@ def test_a_quickened_network_says_the_same_and_keeps_depthwise_convolutions_in_f
     assert (close - before).abs().mean() < 0.05 * before.abs().mean()
     assert {kind for depthwise, kind in seen if depthwise} == {torch.float32}
     assert torch.bfloat16 in {kind for depthwise, kind in seen if not depthwise}
+
+
+def test_a_long_run_is_fused_in_training_alone(monkeypatch):
+    fused = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("mri_models.training.quick.shutil.which", lambda _: "/usr/bin/c++")
+    monkeypatch.setattr("torch.compile", lambda forward: lambda images: fused.append(1) or forward(images))
+    short, long = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
+    quicken(short, COMPILED - 1)
+    quicken(long, COMPILED)
+    images = torch.rand(1, 3, 8, 8)
+
+    short.train()(images), long.eval()(images)
+    assert not fused
+    long.train()(images)
+    assert fused == [1]
 
 
 def picture(kind: str, source: str, mask: np.ndarray | None = None, patient: str = "p") -> Outlined:

@@ -182,6 +182,35 @@ def test_zip_folder_and_files_read_the_same(tmp_path: Path):
     assert read_volume(inside).format == "nifti"
 
 
+def test_the_size_of_a_zip_is_that_of_the_zip(monkeypatch: pytest.MonkeyPatch):
+    plain = nifti(PLAIN, packed=False)
+    packed = zipped([("head.nii", plain)])
+    monkeypatch.setattr(limits, "MAX_BYTES", len(plain) - 1)
+    assert len(packed) < limits.MAX_BYTES
+    assert read_volume(packed).format == "nifti"
+
+
+def test_a_folder_s_own_series_is_read_without_what_lies_below_it(tmp_path: Path):
+    for name, data in named(series(HEAD)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        below = tmp_path / "scan" / "dwi" / path.name
+        below.parent.mkdir(exist_ok=True)
+        below.write_bytes(data.replace(b"1.2.840", b"1.2.841"))
+    hidden = tmp_path / "all" / ".cache"
+    hidden.mkdir(parents=True)
+    (hidden / "x.nii.gz").write_bytes(nifti(PLAIN))
+    (tmp_path / "all" / "scan").symlink_to(tmp_path / "scan" / "dwi")
+    assert len(read_volume(tmp_path / "scan").voxels) == len(HEAD)
+    assert code_of(tmp_path / "all") in ("unsupported", "empty", "no_file")  # nothing that is not hidden or elsewhere
+
+
+def test_voxels_never_begin_inside_the_header():
+    expected = read_volume(nifti(PLAIN)).voxels
+    np.testing.assert_array_equal(read_volume(nifti(PLAIN, vox_offset=0.0)).voxels, expected)
+
+
 # refusals
 
 
@@ -221,6 +250,12 @@ REFUSED = {
     "zip with a link": (link, "unsafe_archive"),
     "zip in zip": (lambda: zipped([("inner.zip", zipped(named(series(HEAD))))]), "nested_archive"),
     "zip bomb": (lambda: zipped([("IM1", bytes(40_000_000))]), "compression_bomb"),
+    "two zip bombs": (
+        lambda: [zipped([(f"{i}.bin", bytes(15_000_000)) for i in range(20)]) for _ in range(2)],
+        "too_large",
+    ),
+    "many small archives": (lambda: [zipped([(f"{i}", b"x") for i in range(600)])] * 2, "too_many_files"),
+    "zip of folders": (lambda: zipped([(f"{i}/", b"") for i in range(4 * limits.MAX_FILES + 1)]), "too_many_files"),
     "too many files": (lambda: zipped([(f"{i}", b"x") for i in range(limits.MAX_FILES + 1)]), "too_many_files"),
     "missing slices": (lambda: series(HEAD)[:3] + series(HEAD)[5:], "missing_slices"),
     "two series": (lambda: series(HEAD) + series(HEAD, SeriesInstanceUID="1.2.840.2"), "mixed_series"),
@@ -234,6 +269,10 @@ REFUSED = {
     "DICOM without spacing": (lambda: series(HEAD, PixelSpacing=None), "bad_spacing"),
     "DICOM with zero spacing": (lambda: series(HEAD, PixelSpacing=[0, 0]), "bad_spacing"),
     "DICOM without pixels": (lambda: series(HEAD, PixelData=None), "no_pixels"),
+    "last DICOM without pixels": (
+        lambda: [*series(HEAD)[:-1], series(HEAD, PixelData=None)[-1]],
+        "truncated",
+    ),
     "DICOM in colour": (lambda: series(HEAD, PhotometricInterpretation="PALETTE COLOR"), "not_grey"),
     "DICOM film": (
         lambda: dicom_slice(HEAD[0], (0, 0, 0), NumberOfFrames=3, PixelData=HEAD[:3].tobytes()),
@@ -252,6 +291,14 @@ REFUSED = {
     "NIfTI sheared": (lambda: nifti(PLAIN, SHEARED), "bad_orientation"),
     "NIfTI contradicting itself": (
         lambda: nifti(PLAIN, qform_code=1, quatern_b=1.0, quatern_c=0.0, quatern_d=0.0),
+        "bad_orientation",
+    ),
+    "NIfTI with an impossible rotation": (
+        lambda: nifti(PLAIN, sform_code=0, qform_code=1, quatern_b=1.0, quatern_c=1.0, quatern_d=1.0),
+        "bad_orientation",
+    ),
+    "NIfTI with NaN in a placement": (
+        lambda: nifti(PLAIN, qform_code=1, srow_x=[np.nan, 0, 0, 0]),
         "bad_orientation",
     ),
     "zero spacing": (lambda: nifti(PLAIN, pixdim=[1, 0, 0, 0, 1, 1, 1, 1]), "bad_spacing"),

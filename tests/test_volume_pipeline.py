@@ -16,13 +16,14 @@ from volume_cases import brain, brain_nifti, discs, named, nifti, series, zipped
 from mri_models import __main__ as command
 from mri_models.errors import QualityRejected
 from mri_models.localize import TUMOUR
+from mri_models.pace import Pace
 from mri_models.page.volume_render import measures
 from mri_models.types import DISCLAIMER, Mask, Report, Scan, Volume, VolumeMask, VolumeReport
 from mri_models.volumes.choose import informative
 from mri_models.volumes.files import inputs, stem
 from mri_models.volumes.intake import read_volume
 from mri_models.volumes.nifti import mask_nifti
-from mri_models.volumes.pipeline import VolumePipeline
+from mri_models.volumes.pipeline import VolumePipeline, name_of
 from mri_models.volumes.pool import numbers
 
 
@@ -238,6 +239,32 @@ def test_an_outline_network_that_refuses_is_quoted():
     assert (report.mask, report.findings[-1]) == (None, "The volume covers more than a trunk.")
 
 
+def test_an_outline_network_that_breaks_or_is_late_costs_the_outline_alone(caplog):
+    class Broken(Layers):
+        def __call__(self, volume: Volume) -> VolumeMask:
+            raise RuntimeError("out of memory")
+
+    report = VolumePipeline(Spine(), spine=Broken())(series(brain(["knee"] * 5)))
+    assert (report.mask, report.body_part.label) == (None, "spine")
+    assert "localization" in report.findings[-1]
+    assert "out of memory" not in str(report.to_dict())
+    assert "out of memory" in caplog.text
+
+    class Late(Bright):
+        def __call__(self, scan: Scan) -> Mask:
+            raise AssertionError("the time was over before")
+
+    volume = read_volume(series(brain(["glioma"] * 5)))
+    walk = VolumePipeline(FakePipeline(), tumour=Late()).analyze(volume)
+    for progress in walk:
+        if progress.what == "Outlining":
+            break
+    with Pace(-1).kept(), pytest.raises(StopIteration) as end:
+        next(walk)
+    assert (end.value.value.mask, end.value.value.diagnosis.label) == (None, "glioma")
+    assert "so it was stopped" in end.value.value.findings[-1]
+
+
 def test_the_mask_file_lies_on_the_input():
     values = np.ascontiguousarray(brain(["glioma"] * 5).transpose(1, 0, 2))  # (P, I, L) by the affine below
     affine = np.array([[0, 0, -2.0, 90], [-2, 0, 0, 80], [0, -5, 0, 70], [0, 0, 0, 1]])
@@ -279,7 +306,43 @@ def test_folders_of_one_series_are_volumes_and_others_stay_files(tmp_path: Path)
         "mr/scan": True,
         **{f"singles/{i}.dcm": False for i in range(4)},
     }
+    for stray in ("notes.txt", "cut.dcm"):
+        (tmp_path / "mr" / "scan" / stray).write_bytes(b"hello" if stray.endswith("txt") else bytes(128) + b"DICM\xff")
+    other = tmp_path / "mr" / "scan" / "dwi"
+    other.mkdir()
+    (other / "b.nii.gz").write_bytes(brain_nifti(["glioma"] * 3))
+    found = [(path.relative_to(tmp_path).as_posix(), volume) for path, volume in inputs([tmp_path / "mr"])]
+    assert found == [("mr/scan", True), ("mr/scan/dwi/b.nii.gz", True), ("mr/scan/notes.txt", False)]
     assert [stem(Path(name)) for name in ("x.nii.gz", "x.nii", "x.zip", "series.1")] == ["x", "x", "x", "series"]
+
+
+def test_a_walk_never_goes_in_circles_and_names_what_it_can_t_open(tmp_path: Path, monkeypatch):
+    inner = tmp_path / "a" / "locked"
+    inner.mkdir(parents=True)
+    (tmp_path / "a" / "x.png").write_bytes(b"\x89PNG")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    opened = Path.iterdir
+
+    def iterdir(folder: Path):
+        if folder.name == "locked":
+            raise PermissionError("no")
+        return opened(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)  # chmod does not stop root
+    found = [path.relative_to(tmp_path).as_posix() for path, _ in inputs([tmp_path])]
+    assert found == ["a/locked", "a/x.png", "again/locked", "again/x.png"]
+    assert list(inputs([Path("n" * 300)])) == [(Path("n" * 300), False)]
+
+
+def test_a_volume_is_called_by_its_own_name_whatever_it_points_to(tmp_path: Path):
+    (tmp_path / "0f3a").write_bytes(b"x")
+    (tmp_path / "head.nii.gz").symlink_to(tmp_path / "0f3a")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert name_of(tmp_path / "head.nii.gz") == "head.nii.gz"
+    assert name_of(tmp_path / "loop") == "loop"
+    assert name_of(tmp_path / "a" / "..") == tmp_path.name
 
 
 def test_the_command_line_writes_json_and_mask(tmp_path: Path, monkeypatch, capsys):

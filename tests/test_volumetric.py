@@ -170,7 +170,8 @@ def test_other_spacings_come_back_on_their_own_grid_with_the_same_millilitres():
     assert mask.probability.min() > 1 / 3 - 1e-3  # of the answer given, so never below that of three equal classes
 
 
-def test_more_than_a_trunk_is_refused():
+def test_more_than_a_trunk_is_refused_before_anything_of_that_size_is_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mri_models.volumetric.resize", lambda *_: pytest.fail("resized first"))
     volume = place(np.random.default_rng(0).random((8, 40, 40), np.float32), np.diag([30.0, 30, 30, 1]), slice_axis=0)
 
     with pytest.raises(QualityRejected, match="more than a trunk"):

@@ -79,6 +79,9 @@ def _is_series(folder: Path) -> bool:
     from mri_models.volumes.files import inputs
     from mri_models.volumes.limits import MAX_FILES
 
-    if len(list(islice(folder.iterdir(), MAX_FILES + 1))) > MAX_FILES:
+    try:
+        if len(list(islice(folder.iterdir(), MAX_FILES + 1))) > MAX_FILES:
+            return False
+    except OSError:  # the batch's answer about it will say so
         return False
     return next(inputs([folder]), None) == (folder, True)

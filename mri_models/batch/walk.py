@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-Identity = tuple[int, int]  # device and inode
+from mri_models.identity import Identity, identity
 
 
 def walk(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
@@ -16,7 +16,7 @@ def walk(folder: Path, leave_out: Path | None = None) -> Iterator[str]:
     passed over, links are followed but never in circles, and a folder that can't be opened is named like a file, so
     that its answer says so.
     """
-    above = frozenset(_identity(path) for path in (folder, leave_out) if path and path.is_dir())
+    above = frozenset(identity(path) for path in (folder, leave_out) if path and path.is_dir())
     yield from _below(os.fspath(folder), "", above)
 
 
@@ -34,12 +34,7 @@ def _below(folder: str, prefix: str, above: frozenset[Identity]) -> Iterator[str
             yield name
         elif entry.is_dir():
             try:
-                if (identity := _identity(entry)) not in above:
-                    yield from _below(entry.path, f"{name}/", above | {identity})
+                if (found := identity(entry)) not in above:
+                    yield from _below(entry.path, f"{name}/", above | {found})
             except OSError:
                 yield name
-
-
-def _identity(path: os.PathLike | os.DirEntry) -> Identity:
-    found = os.stat(path)  # an entry's own stat lacks the inode on some systems
-    return found.st_dev, found.st_ino

@@ -13,6 +13,7 @@ LEAKY = ("efficientnet", "frozen_logistic", "frozen_svm", "handmade_svm_grid", "
 # Command → the README's tables that it writes; each command has a process, and its memory, to itself
 EVERYTHING = {
     "evaluate": ("stages", "anomaly", "segmentation", "discs", "volumes", "knee", "explanations"),
+    "unseen --write": ("unseen",),
     "drift simulate --images 24": ("drift",),
     "baselines": ("baselines",),
     " ".join(["baselines --leak", *(f"--only {name}" for name in LEAKY)]): ("baselines",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
@@ -47,14 +48,19 @@ class FullDisk:
             started = True
             await send(message)
 
+        upload = scope["type"] == "http" and scope["path"].startswith("/gradio_api/upload")
         try:
             await self._app(scope, receive, watched)
         except OSError as error:
-            if started or scope["type"] != "http" or not scope["path"].startswith("/gradio_api/upload"):
+            if started or not upload:
                 raise
             _LOG.error("an upload could not be stored: %s", error.strerror)
             sweep()
             await JSONResponse({"detail": _FULL}, 507)(scope, receive, send)
+        except Exception:
+            if upload:  # the visitor left; the parts are younger than what is swept
+                asyncio.get_running_loop().call_later(2 * STALE_S, sweep)
+            raise
 
 
 def sweep() -> None:

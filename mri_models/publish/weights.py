@@ -20,7 +20,8 @@ LICENCE = "research-and-teaching-only"
 METRICS = "metrics.json"
 CARD = "README.md"
 _FILES = ("*.json", "*.safetensors", "*.md")  # what mri_models.hub downloads, no more and no less
-_OWNED = (CARD, METRICS, "baselines.json", "benchmark.json", "figures.json", *(f"*/{pattern}" for pattern in _FILES))
+_MEASURED = (METRICS, "baselines.json", "benchmark.json", "figures.json", "unseen.json")
+_OWNED = (CARD, *_MEASURED, *(f"*/{pattern}" for pattern in _FILES))
 _TAGS = ["mri", "medical-imaging", "timm", "explainability", "out-of-distribution-detection", "research"]
 _WORDS = """\
 # {name}

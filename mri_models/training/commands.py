@@ -1,4 +1,4 @@
-"""`python -m mri_models train | export | scale | cards`: recipes become models.
+"""`python -m mri_models train | export | unseen | scale | cards`: recipes become models.
 
 What each `kind` of recipe asks for is here.
 """
@@ -28,7 +28,7 @@ class Trade:
 
 
 def add(commands: Any, corpus: Path) -> None:
-    """Hang the four below the package's commands (`argparse`'s subparsers)."""
+    """Hang the five below the package's commands (`argparse`'s subparsers)."""
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
     train.add_argument("recipe")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
@@ -43,6 +43,14 @@ def add(commands: Any, corpus: Path) -> None:
         command.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
         command.add_argument("--weights", type=Path, default=Path("weights"), help="where the model folder is written")
+
+    unseen = commands.add_parser("unseen", help="train without a third of the sources at a time, and ask about those")
+    unseen.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change recipes/unseen.toml")
+    unseen.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
+    unseen.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
+    unseen.add_argument("--no-resume", action="store_true", help="train again, whatever is there")
+    unseen.add_argument("--write", action="store_true", help="keep it in weights/unseen.json and the README")
+    unseen.set_defaults(run=_unseen)
 
     scale = commands.add_parser("scale", help="give exported models the colour scale of methods that they lack")
     scale.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
@@ -121,6 +129,19 @@ def _export(options: argparse.Namespace) -> int:
     found = trade(options.recipe)
     folder = found.export(found.load(options.recipe, options.set), options.data, options.runs, options.weights)
     print(f"wrote {folder}")
+    return 0
+
+
+def _unseen(options: argparse.Namespace) -> int:
+    from mri_models.errors import RecipeError
+    from mri_models.training.unseen import render, unseen, write
+
+    if options.write and options.set:
+        raise RecipeError("changed", "--write is for the recipe as it stands; look at what --set changes without it.")
+    result = unseen(options.data, options.runs, options.set, resume=not options.no_resume)
+    print(render(result))
+    if options.write:
+        write(result)
     return 0
 
 

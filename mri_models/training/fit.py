@@ -23,6 +23,7 @@ from mri_models.preprocess import InputSpec
 from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_weights, read_corpus, split_hash, trainable
 from mri_models.training.data import Images
 from mri_models.training.network import MultiTask
+from mri_models.training.quick import quicken
 from mri_models.training.recipe import Recipe
 from mri_models.training.starts import grown
 
@@ -134,8 +135,9 @@ def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]
 
 
 def validation_subset(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:
-    """A fixed draw of validation images, balanced as the recipe's mix is."""
-    chosen = [s for s in samples if s.split == "val" and any(s.targets[task] != IGNORE for task in recipe.mix)]
+    """A fixed draw of validation images, balanced as the recipe's mix is; left-out sources choose no checkpoint."""
+    known = [s for s in samples if s.split == "val" and s.source not in recipe.leave_out]
+    chosen = [s for s in known if any(s.targets[task] != IGNORE for task in recipe.mix)]
     if len(chosen) <= VALIDATION_IMAGES:
         return chosen
     weights = draw_weights(chosen, recipe.mix)
@@ -197,6 +199,7 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     shown = draw_weights(candidates, recipe.mix) > 0
     images = Images([s for s, seen in zip(candidates, shown, strict=True) if seen], recipe, spec, train=True)
     network = start_network(recipe, runs).to(memory_format=torch.channels_last)
+    quicken(network.trunk, recipe.images // recipe.batch)
     if network._teacher:
         network._teacher[0].to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
     trainer = BalancedTrainer(

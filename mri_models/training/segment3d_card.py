@@ -42,7 +42,7 @@ Labels vertebrae, discs and the spinal canal in a volume of the lumbar spine. {D
 percentile stretched to [0, 1], resampled to {_times(mri["spacing_mm"])} mm (right to left, head to foot, front to
 back), looked at in patches of {_times(mri["patch"])} voxels that overlap by {mri["overlap"]:.0%}, blended by a Gaussian
 (MONAI's `SlidingWindowInferer`). **Output** the most probable label of each voxel on the input's own grid, and its
-probability; parts of a label below {mri["least_ml"]} ml are dropped. {_joined(mri["slices"])}
+probability; parts of a label below {mri["least_ml"]} ml are dropped. {_joined(mri.get("slices", 0.0))}
 
 **Limits** {LIMITS} Any decision about a person is out of scope.
 

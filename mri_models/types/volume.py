@@ -158,8 +158,7 @@ class VolumeMask:
     @property
     def voxels(self) -> Mapping[str, int]:
         """Voxels of each label."""
-        counts = np.bincount(self.values.ravel(), minlength=1 + len(self.labels))
-        return {label: int(counts[1 + i]) for i, label in enumerate(self.labels)}
+        return {label: int(np.count_nonzero(self.values == number)) for number, label in enumerate(self.labels, 1)}
 
     @property
     def ml(self) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import PurePosixPath
 
 from mri_models.errors import FileRejected
-from mri_models.volumes.limits import MAX_FILES, MAX_INFLATED, check_inflated, check_ratio, check_size
+from mri_models.volumes.limits import MAX_FILES, MAX_INFLATED, check_inflated, check_ratio
 
 _ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\xfd7zXZ\0", b"BZh")
 
@@ -26,7 +26,8 @@ def is_archive(data: bytes) -> bool:
 
 def members(data: bytes) -> Iterator[tuple[str, bytes]]:
     """(bare name, content) of each file, without hidden ones. Raises FileRejected."""
-    check_size(len(data))
+    if (listed := data.count(b"PK\x01\x02")) > 4 * MAX_FILES:  # zipfile holds all entries, folders too, in memory
+        raise too_many_files(listed)
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             wanted = _listed(archive)

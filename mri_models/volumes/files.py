@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from mri_models.dicom import is_dicom
+from mri_models.identity import Identity, identity
 from mri_models.volumes.archive import is_zip
 from mri_models.volumes.frames import has_frames, series_of
 from mri_models.volumes.limits import MAX_BYTES
 from mri_models.volumes.nifti import is_nifti
 
+DIRECTORY = "DICOMDIR"  # the table of contents of a disc, not an image
 _HEAD = 65536
 _SERIES = 3  # files of one series that make a folder a volume: two may be the views of an examination
 
@@ -36,42 +40,67 @@ def is_volume(path: Path) -> bool:
 
 
 def inputs(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """(path, whether it is a volume) in order; a folder is one DICOM series, or stands for its files and folders."""
+    """(path, whether it is a volume) in order; a folder is one DICOM series, or stands for its files and folders.
+
+    Files beside a series, and folders below it, are inputs of their own. Links are followed but never in circles, and
+    a folder that can't be opened is named like a file, so that its answer says so.
+    """
     for path in paths:
-        if not path.is_dir():
-            yield path, path.is_file() and is_volume(path)
+        if os.path.isdir(path):  # unlike Path's own, never an error
+            yield from _folder(path, frozenset())
         else:
-            yield from _folder(path)
+            yield path, os.path.isfile(path) and is_volume(path)
 
 
-def _folder(folder: Path) -> Iterator[tuple[Path, bool]]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.is_file()]
-    if _is_series(files):
+def within(folder: Path) -> list[Path]:
+    """The files of a volume's folder: its own where one of them is DICOM, else all below it. Raises OSError."""
+    own = [path for path in _visible(folder) if path.is_file()]
+    if any(path.name != DIRECTORY and is_dicom(_start(path, 512)) for path in own):
+        return own
+    below = (
+        path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    return sorted(path for path in below if path.is_file())
+
+
+def _folder(folder: Path, above: frozenset[Identity]) -> Iterator[tuple[Path, bool]]:
+    try:
+        above |= {identity(folder)}
+        entries = _visible(folder)
+    except OSError:
+        yield folder, False
+        return
+    series = _series([entry for entry in entries if os.path.isfile(entry)])
+    if series:
         yield folder, True
-        files = []
     for entry in entries:
-        if entry.is_dir():
-            yield from _folder(entry)
-        elif entry in files:
+        if os.path.isdir(entry):
+            if identity(entry) not in above:
+                yield from _folder(entry, above)
+        elif os.path.isfile(entry) and entry not in series:
             yield entry, is_volume(entry)
 
 
-def _is_series(files: Sequence[Path]) -> bool:
-    """DICOM files of which several belong to one series; where there are more series, reading them says so."""
-    series: Counter[str] = Counter()
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _series(files: Sequence[Path]) -> set[Path]:
+    """The DICOM files of a folder where several belong to one series, else none.
+
+    Where there are more series, or damaged files among them, reading them says so.
+    """
+    dicom, counts = set(), Counter()
     for path in files:
-        if path.name == "DICOMDIR":
-            continue
         if not is_dicom(_start(path, 512)):
-            return False
-        try:
-            found = series_of(_start(path, MAX_BYTES))
-        except Exception:  # damaged: as above
-            return False
-        if found is not None:
-            series[found] += 1
-    return max(series.values(), default=0) >= _SERIES
+            continue
+        dicom.add(path)
+        if path.name == DIRECTORY:
+            continue
+        with suppress(Exception):  # whatever pydicom raises on damaged bytes
+            counts[series_of(_start(path, MAX_BYTES))] += 1
+    counts.pop(None, None)
+    return dicom if max(counts.values(), default=0) >= _SERIES else set()
 
 
 def _start(path: Path, count: int) -> bytes:

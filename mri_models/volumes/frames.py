@@ -46,6 +46,11 @@ def series_of(data: bytes) -> str | None:
     return str(dataset.get("SeriesInstanceUID") or "") if placed and "PixelData" in dataset else None
 
 
+def is_placed(data: bytes) -> bool:
+    """Whether a DICOM file says where its image lies, be the image there or not."""
+    return "ImagePositionPatient" in open_dicom(data, _FURTHER)
+
+
 def has_frames(data: bytes) -> bool:
     """Whether a DICOM file holds several frames."""
     return int(open_dicom(data).get("NumberOfFrames") or 1) > 1

@@ -14,9 +14,11 @@ from mri_models.compressed import inflated
 from mri_models.dicom import is_dicom
 from mri_models.errors import FileRejected
 from mri_models.intake import check_single_nature, refusing
+from mri_models.pace import step
 from mri_models.types import Volume
 from mri_models.volumes.archive import is_zip, members, too_many_files
-from mri_models.volumes.frames import Frame, read_frames
+from mri_models.volumes.files import within
+from mri_models.volumes.frames import Frame, is_placed, read_frames
 from mri_models.volumes.grid import single_slice
 from mri_models.volumes.limits import MAX_BYTES, MAX_FILES, check_inflated, check_shape, check_size
 from mri_models.volumes.nifti import is_nifti, read_nifti
@@ -34,7 +36,7 @@ def read_volume(source: Source | Sequence[Source]) -> Volume:
         raise FileRejected("no_file", f"No file was sent. Send {READABLE}.")
     nifti: bytes | None = None
     frames: list[Frame] = []
-    pictures = images = total = 0
+    pictures = images = cut = total = 0
     for data in _contents(sources):
         if is_dicom(data):
             images += 1
@@ -43,7 +45,9 @@ def read_volume(source: Source | Sequence[Source]) -> Volume:
                 plain = inflated(data)
                 total += len(plain)
                 check_inflated(total)
-                frames += read_frames(plain)
+                found = read_frames(plain)
+                frames += found
+                cut += not found and is_placed(plain)
             _check_total(frames)
         elif is_nifti(data):
             if nifti is not None:
@@ -58,6 +62,10 @@ def read_volume(source: Source | Sequence[Source]) -> Volume:
             return read_nifti(nifti)
     if not frames:
         raise _nothing(pictures, images)
+    if cut:
+        raise FileRejected(
+            "truncated", f"Of {cut} of {images} images the file ends before the pixels. Export or download them again."
+        )
     if len(frames) == 1:
         raise single_slice()
     with refusing("DICOM series"):
@@ -66,7 +74,7 @@ def read_volume(source: Source | Sequence[Source]) -> Volume:
 
 def _contents(sources: Sequence[Source]) -> Iterator[bytes]:
     """Every file's bytes, archives unpacked, within the limits of count and size."""
-    total = 0
+    total = unpacked = count = 0
     paths = [path for source in sources for path in _files(source)]
     if len(paths) > MAX_FILES:
         raise too_many_files(len(paths))
@@ -75,7 +83,13 @@ def _contents(sources: Sequence[Source]) -> Iterator[bytes]:
         total += len(data)
         check_size(total)
         if is_zip(data):
-            yield from (content for _, content in members(data))
+            for _, content in members(data):
+                step()
+                unpacked, count = unpacked + len(content), count + 1
+                check_inflated(unpacked)
+                if count > MAX_FILES:
+                    raise too_many_files(count)
+                yield content
         elif data or len(paths) == 1:
             yield _checked(data)
 
@@ -83,13 +97,10 @@ def _contents(sources: Sequence[Source]) -> Iterator[bytes]:
 def _files(source: Source) -> Iterable[bytes | Path]:
     if isinstance(source, bytes):
         return [source]
-    path = Path(source)
     try:
-        if path.is_dir():
-            return sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        return within(Path(source)) if os.path.isdir(source) else [Path(source)]
     except OSError as error:
         raise FileRejected("unreadable", f"The folder can't be read ({error.strerror}). Check it.") from None
-    return [path]
 
 
 def _read(path: Path) -> bytes:

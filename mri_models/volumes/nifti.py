@@ -9,11 +9,12 @@ from io import BytesIO
 import nibabel
 import numpy as np
 from nibabel.orientations import aff2axcodes
+from nibabel.spatialimages import HeaderDataError
 
 from mri_models.errors import FileRejected
 from mri_models.types import Volume, VolumeMask
 from mri_models.volumes.grid import bad_orientation, check_spacing, place, single_slice
-from mri_models.volumes.limits import check_ratio, check_shape, check_size
+from mri_models.volumes.limits import check_ratio, check_shape
 
 _HEADERS = {348: (nibabel.Nifti1Header, 344, b"n+1\0", b"ni1\0"), 540: (nibabel.Nifti2Header, 4, b"n+2\0", b"ni2\0")}
 _LONGEST = 540
@@ -30,7 +31,6 @@ def is_nifti(data: bytes) -> bool:
 
 def read_nifti(data: bytes) -> Volume:
     """Refusals that can be explained are FileRejected; anything else that nibabel raises is the caller's to map."""
-    check_size(len(data))
     head = _head(data)
     size, paired = _kind(head)
     if paired:
@@ -115,9 +115,13 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[np.ndarray, tuple[str, ...]]:
             "The header says nothing about the orientation (sform and qform are both unset), so up and down are "
             "unknown. Convert the original DICOM files again, or set the orientation.",
         )
-    affine = header.get_best_affine().astype(np.float64)
+    try:
+        affine = header.get_best_affine().astype(np.float64)
+        contradicts = sform > 0 and qform > 0 and aff2axcodes(header.get_sform()) != aff2axcodes(header.get_qform())
+    except (ValueError, np.linalg.LinAlgError, HeaderDataError):  # of a quaternion, or of NaN in a matrix
+        raise bad_orientation("its rotation is none") from None
     affine[:3] *= unit
-    if sform > 0 and qform > 0 and aff2axcodes(header.get_sform()) != aff2axcodes(header.get_qform()):
+    if contradicts:
         raise bad_orientation("its two placements (sform and qform) contradict each other")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if np.abs(spacing - np.abs(zooms) * unit).max() > 0.1 * spacing.max():
@@ -130,6 +134,7 @@ def _values(data: bytes, header: nibabel.Nifti1Header, shape: tuple[int, int, in
     offset = int(header.get_data_offset())
     if not 0 <= offset <= _MAX_OFFSET:
         raise FileRejected("corrupt", "The header points beyond the file. Export or download it again.")
+    offset = max(offset, header.single_vox_offset)  # some writers leave it 0: voxels never begin inside the header
     wanted = int(np.prod(shape)) * dtype.itemsize
     buffer = np.frombuffer(_body(data, offset, wanted), dtype)
     values = buffer.reshape(shape, order="F")

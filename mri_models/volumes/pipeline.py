@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mri_models.clock import since
-from mri_models.errors import InputError, ServiceError
+from mri_models.clock import Clock, since
+from mri_models.errors import InputError, ServiceError, StageFailed
 from mri_models.localize import TUMOUR
+from mri_models.pace import step
 from mri_models.quality import check_quality
 from mri_models.types import (
     Mask,
@@ -37,6 +39,8 @@ from mri_models.volumetric import NAME as SPINE
 
 if TYPE_CHECKING:  # torch loads with the caller's pipeline, not with the reading of files
     from mri_models.pipeline import Pipeline
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,14 +134,16 @@ class VolumePipeline:
             models=self.hashes,
             **(graded(looks) if shown == "spine" else {}),
         )
-        start = perf_counter()
         mask, without = None, ()
         try:
-            mask = yield from self._outline(volume, shown, looks)
-        except InputError as error:  # an outline network may refuse what the stages accept
+            with Clock(timing)("localization"):
+                mask = yield from self._outline(volume, shown, looks)
+        except (InputError, ServiceError) as error:  # refused, late or broken: what the slices say stands without it
             without = (error.message,)
-        if mask:
-            timing["localization"] = since(start)
+            if isinstance(error, StageFailed):
+                _LOG.error("a stage failed", exc_info=error.__cause__)
+        if not mask:
+            timing.pop("localization", None)
         report = complete(dataclasses.replace(report, mask=mask, timing_ms=timing))
         return dataclasses.replace(report, findings=report.findings + without)
 
@@ -175,6 +181,7 @@ class VolumePipeline:
         labels: tuple[str, ...] = ()
         for index in range(volume.shape[0]) if self.tumour else sorted(known):
             yield Progress(index, volume.shape[0], "Outlining")
+            step()
             mask = known.get(index) or self.tumour(volume.scan(index))
             labels = mask.labels
             if mask.found:
@@ -205,7 +212,7 @@ def graded(looks: Sequence[_Look]) -> dict[str, Any]:
 def name_of(source: Source | Sequence[Source]) -> str:
     """A file's or a folder's bare name; of many files the number."""
     if isinstance(source, str | os.PathLike):
-        return Path(source).resolve().name
+        return Path(os.path.abspath(source)).name  # not resolved: a link's own name, not that of what it points to
     if isinstance(source, bytes):
         return "volume"
     return name_of(source[0]) if len(source) == 1 else f"{len(source)} files"

@@ -1,0 +1,164 @@
+"""Sources left out of training: how they are dealt, who is asked, what the table says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mri_models.errors import RecipeError
+from mri_models.training import unseen as module
+from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus
+from mri_models.training.recipe import load_recipe
+from mri_models.training.unseen import MORE, TAUGHT, UNSEEN, deal, family, measure, render, trained, unseen
+
+
+def sample(
+    source: str, patient: str, split: str = "train", modality: str = "mri", part: str = "brain", brain: str = ""
+):
+    parts = TASKS["body_part"]
+    targets = {
+        "gate": 0 if modality == "mri" else 1,
+        "body_part": parts.index(part) if modality == "mri" else IGNORE,
+        "brain": TASKS["brain"].index(brain) if brain else IGNORE,
+        "spine": IGNORE,
+    }
+    return Sample(Path(patient), None, patient, source, split, modality, part, targets, "")
+
+
+def rows() -> list[Sample]:
+    found = []
+    for source, label in (("cheng2015", "glioma"), ("a", "no_tumor"), ("b", "no_tumor"), ("c", "meningioma")):
+        for i in range(12):
+            split = ("train", "val", "test")[i % 3]
+            found.append(sample(source, f"{source}{i}", split, brain=label))
+    for source in ("ct_1", "ct_2", "ct_3", "ct_4"):
+        found += [sample(source, f"{source}{i}", ("train", "val")[i % 2], "ct") for i in range(6)]
+    return found
+
+
+class Guess:
+    """Stands for a trained network; `ask` is replaced by what it would say."""
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Folds that were asked: (sources left out, samples)."""
+    seen = []
+
+    def ask(network, recipe, samples):
+        seen.append((tuple(network.recipe.leave_out), list(samples)))
+        found = {task: [] for task in recipe.tasks}
+        for one in samples:
+            for task in recipe.tasks:
+                if one.targets[task] != IGNORE:
+                    found[task].append((one, np.eye(len(TASKS[task]))[one.targets[task]]))
+        return found
+
+    monkeypatch.setattr(module, "read_corpus", lambda _: rows())
+    monkeypatch.setattr(module, "trained", lambda recipe, *_, **__: Guess(recipe))
+    monkeypatch.setattr(module, "ask", ask)
+    return seen
+
+
+def test_each_source_is_left_out_once_and_kinds_are_spread():
+    folds = deal(rows())
+    everything = sorted(source for fold in folds for source in fold)
+    assert everything == ["a", "b", "c", "ct_1", "ct_2", "ct_3", "ct_4"]
+    assert all(sum(source in ("a", "b", "c") for source in fold) == 1 for fold in folds)
+    assert all(any(source.startswith("ct") for source in fold) for fold in folds)
+
+
+def test_collections_that_share_pictures_are_dealt_as_one():
+    names = ["photo_derived_crops_grey", "photo_opencv_samples", "histology_skimage", "ct_chest_medmnist_chestct_64"]
+    assert [family(name) for name in names] == ["photos", "photos", "photos", "medmnist"]
+    twins = [sample(name, name, modality="photo") for name in names[:3]] + [sample(f"ct{i}", f"{i}") for i in range(5)]
+    assert sum(bool({*names[:3]} & {*fold}) for fold in deal(twins)) == 1
+
+
+@pytest.mark.corpus
+def test_what_is_left_of_the_corpus_teaches_every_class(corpus: Path):
+    samples = read_corpus(corpus)
+    for left_out in deal(samples):
+        teaching = [s for s in samples if s.split == "train" and s.source not in left_out]
+        assert {s.targets["gate"] for s in teaching} == {0, 1}
+        assert {s.targets["body_part"] for s in teaching if s.modality == "mri"} == set(range(len(TASKS["body_part"])))
+        taught = {TASKS["brain"][s.targets["brain"]] for s in teaching if s.targets["brain"] != IGNORE}
+        untaught = {"other_abnormality"} if "nickparvar2021" in left_out else set()  # simulated lesions alone teach it
+        assert taught == set(TASKS["brain"]) - untaught
+        assert "cheng2015" not in left_out
+
+
+def test_no_test_patient_is_asked_and_no_source_that_taught_counts_as_unseen(asked):
+    result = unseen(Path(), Path())
+    assert len(asked) == 2 * module.FOLDS
+    for left_out, samples in asked:
+        sources = {s.source for s in samples}
+        assert all(s.split != "test" for s in samples)
+        assert sources <= set(left_out) or not sources & set(left_out)
+        if not sources <= set(left_out):
+            assert {s.split for s in samples} == {"val"}
+    groups = result["questions"]
+    assert {q: one["images"] for q, one in groups[TAUGHT].items()} == {
+        q: one["images"] for q, one in groups[UNSEEN].items()
+    }  # the same images
+    assert groups[MORE]["gate: recall of mri"]["images"] == 2 * groups[UNSEEN]["gate: recall of mri"]["images"]
+
+
+def test_sources_that_a_change_leaves_out_are_not_asked_about(asked):
+    unseen(Path(), Path(), ['leave_out=["b"]'])
+    assert all(s.source != "b" for _, samples in asked for s in samples)
+    assert all("b" in left_out for left_out, _ in asked)
+
+
+def test_the_table_tells_seen_from_unseen(asked):
+    result = unseen(Path(), Path())
+    text = render(result)
+    assert "| brain: healthy called a tumour | 8 | 0.000 [0.00, 0.00] | 0.000 [0.00, 0.00] | 16 | 0.000" in text
+    assert "glioma |" not in text  # its source always teaches
+    assert "| a | 8 | 1.000 | 1.000 | 1.000 |" in text
+    assert result["sources"].keys() == {"a", "b", "c", "ct_1", "ct_2", "ct_3", "ct_4"}
+
+
+def test_a_wrong_answer_is_counted():
+    half = [s for s in rows() if s.source == "a"]
+    glioma = np.eye(5)[TASKS["brain"].index("glioma")]
+    found = measure({"brain": [(s, glioma) for s in half]})
+    assert found["brain: healthy called a tumour"]["value"] == 1.0
+    assert "brain: tumours called no tumour" not in found
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("change", ["keep=best", "start=run:shared", "teacher=shared", "schedule=reduce_lr_on_plateau"])
+def test_what_would_let_unseen_sources_in_is_refused(change: str):
+    with pytest.raises(RecipeError, match="unseen sources would teach"):
+        unseen(Path(), Path(), [change])
+
+
+def test_a_finished_run_counts_for_its_own_recipe_and_patients_alone(tmp_path: Path, monkeypatch):
+    recipe, made = load_recipe("unseen"), []
+
+    def train(recipe, data, runs):
+        folder = runs / recipe.name
+        folder.mkdir(exist_ok=True)
+        (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+        (folder / "history.json").write_text(json.dumps({"split_hash": "now"}))
+        made.append(recipe)
+
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(module, "load_run", lambda runs, name: None)
+    for changed, split, resume in (
+        (recipe, "now", True),
+        (recipe, "now", True),  # finished
+        (dataclasses.replace(recipe, seed=1), "now", True),
+        (dataclasses.replace(recipe, seed=1), "later", True),
+        (dataclasses.replace(recipe, seed=1), "now", False),
+    ):
+        trained(changed, Path(), tmp_path, split, resume=resume)
+    assert [one.seed for one in made] == [0, 1, 1, 1]
