@@ -15,8 +15,6 @@ from mri_models.types import Mask, Prediction, Scan, SpineGrading
 from mri_models.volumetric import NAME as VOLUMES  # outlines volumes, not slices
 from mri_models.volumetric import PatchSegmenter
 
-SLICES = FOLDER + "spine"  # outlines sagittal slices of what VOLUMES outlines in volumes
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Specialists:
@@ -35,7 +33,7 @@ class Specialists:
         tear = knee.TearRule.load(folders[knee.NAME]) if knee.NAME in folders else None
         volumes = {}
         if VOLUMES in folders:
-            volumes[VOLUMES] = PatchSegmenter.load(folders[VOLUMES], device, outlines.get(SLICES))
+            volumes[VOLUMES] = PatchSegmenter.load(folders[VOLUMES], device, outlines)
         return cls(MappingProxyType(outlines), grader, tear, MappingProxyType(volumes))
 
     @property

@@ -82,8 +82,8 @@ class PatchSegmenter:
         self.slicer = slicer if slicer and slicer.labels == labels else None
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", slicer: Segmenter | None = None) -> PatchSegmenter:
-        """Read a model folder: config.json, model.safetensors.
+    def load(cls, folder: Path, device: str = "cpu", outlines: Mapping[str, Segmenter] | None = None) -> PatchSegmenter:
+        """Read a model folder: config.json, model.safetensors; its slicer is one of `outlines`, where it is there.
 
         Raises WeightsError when a file is missing, altered, or of a version this package does not know.
         """
@@ -93,6 +93,7 @@ class PatchSegmenter:
             mri = config["mri"]
             check_version(folder, mri, CONFIG_VERSION)
             network = read_unet3d(config, folder / WEIGHTS).to(device)
+            slicer = (outlines or {}).get(mri.get("slicer", ""))
             return cls(network, tuple(config["labels"]), VolumeRule.from_config(mri), mri["name"], digest, slicer)
 
     @property

@@ -103,6 +103,7 @@ def test_spread_and_telling_slices():
         (["photo"] * 5 + ["glioma"] * 2, "gate", "not_mri"),
         (["shoulder"] * 5 + ["glioma"] * 2, "body_part", "unsupported_body_part"),
         (["unfamiliar"] * 6, "body_part", "unfamiliar"),
+        (["glioma"] * 4 + ["knee"] * 4 + ["shoulder"] * 2, "body_part", "slices_disagree"),
         (["knee"] * 6, "diagnosis", "no_model"),
         (["doubt"] * 8 + ["glioma"], "diagnosis", "uncertain"),
         (["healthy"] * 10 + ["glioma"] * 2, "diagnosis", "slices_disagree"),

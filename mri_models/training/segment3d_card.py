@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mri_models.hub import CONFIG
 from mri_models.training.card import CITATIONS
@@ -42,7 +44,7 @@ Labels vertebrae, discs and the spinal canal in a volume of the lumbar spine. {D
 percentile stretched to [0, 1], resampled to {_times(mri["spacing_mm"])} mm (right to left, head to foot, front to
 back), looked at in patches of {_times(mri["patch"])} voxels that overlap by {mri["overlap"]:.0%}, blended by a Gaussian
 (MONAI's `SlidingWindowInferer`). **Output** the most probable label of each voxel on the input's own grid, and its
-probability; parts of a label below {mri["least_ml"]} ml are dropped. {_joined(mri.get("slices", 0.0))}
+probability; parts of a label below {mri["least_ml"]} ml are dropped. {_joined(mri)}
 
 **Limits** {LIMITS} Any decision about a person is out of scope.
 
@@ -66,11 +68,12 @@ Split hash `{mri["split_hash"][:16]}`.
     )
 
 
-def _joined(share: float) -> str:
+def _joined(mri: Mapping[str, Any]) -> str:
+    slicer, share = mri.get("slicer", ""), mri.get("slices", 0.0)
     if not share:
         return "The network looks alone."
     return (
-        f"Of a volume of up to {MAX_SLICES} sagittal slices each is looked at by `segmentation/spine` as well, whose "
+        f"Of a volume of up to {MAX_SLICES} sagittal slices each is looked at by `{slicer}` as well, whose "
         f"probabilities count {share:.0%}."
     )
 

@@ -62,6 +62,7 @@ def export(recipe: Segment3dRecipe, data: Path, runs: Path, weights: Path) -> Pa
         "overlap": rule.overlap,
         "temperature": round(rule.temperature, 4),
         "least_ml": rule.least_ml,
+        "slicer": recipe.slicer,
         "slices": rule.slices,
         "rule": RULE,
         "validation": answers,

@@ -118,7 +118,7 @@ def _too_few(stage: str, here: Sequence[SliceVerdict], passed: Sequence[SliceVer
         return None
     refusals = [verdict.rejection for verdict in here if verdict.rejection and verdict.rejection.stage == stage]
     counted = f"{len(passed)} of {len(here)} slices passed this check, and at least {needed} have to."
-    if not refusals:
+    if 2 * len(refusals) <= len(here) - len(passed):  # the others passed, as another part
         return Rejection(stage, "slices_disagree", f"The slices do not show one body part: {counted} Send one part.")
     code, _ = Counter(refusal.code for refusal in refusals).most_common(1)[0]
     message = next(refusal.message for refusal in refusals if refusal.code == code)
