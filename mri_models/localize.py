@@ -139,9 +139,9 @@ class Segmenter:
             values[inside] = likeliest(shares[1:], scan.shape)[inside]
         return Mask(values, probability, self.labels, score, self.rule.peak, scan.spacing_mm)
 
-    def masks(self, scans: Sequence[Scan], batch: int = 8) -> list[Mask]:
-        """Many scans, `batch` at a time."""
-        found = []
+    def masks(self, scans: Sequence[Scan]) -> list[Mask]:
+        """Many scans: eight at a time on a GPU, one by one on a CPU, whose caches hold no more."""
+        found, batch = [], 1 if self.runner.device.type == "cpu" else 8
         for start in range(0, len(scans), batch):
             part = scans[start : start + batch]
             shares = self.probabilities(part)

