@@ -23,7 +23,7 @@ from mri_models.errors import RecipeError
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.evaluation.segmentation import by_patient
 from mri_models.evaluation.tables import cell, table, update_readme
-from mri_models.preprocess import InputSpec, letterbox, normalise
+from mri_models.preprocess import InputSpec, to_batch
 from mri_models.report import TUMOURS
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus, read_pixels, split_hash
 from mri_models.training.fit import MEAN, STD, load_run, run_folder, train
@@ -124,10 +124,13 @@ def trained(recipe: Recipe, data: Path, runs: Path, split: str, *, resume: bool)
     """The finished run of exactly this recipe on these patients, or a new one; nothing of another recipe stays."""
     folder = run_folder(runs, recipe.name)
     note, story = folder / "recipe.json", folder / "history.json"
-    if not (resume and note.is_file() and json.loads(note.read_text()) == dataclasses.asdict(recipe)):
+    same = resume and note.is_file() and json.loads(note.read_text()) == dataclasses.asdict(recipe)
+    if same and story.is_file():
+        if json.loads(story.read_text())["split_hash"] == split:
+            return load_run(runs, recipe.name)
+        same = False  # finished on other patients: its checkpoints must not go on
+    if not same:
         shutil.rmtree(folder, ignore_errors=True)
-    if story.is_file() and json.loads(story.read_text())["split_hash"] == split:
-        return load_run(runs, recipe.name)
     return train(recipe, data, runs)
 
 
@@ -140,7 +143,7 @@ def ask(network: MultiTask, recipe: Recipe, samples: Sequence[Sample]) -> Answer
     for start in tqdm(range(0, len(samples), BATCH), desc=recipe.name, leave=False):
         part = samples[start : start + BATCH]
         pixels = [read_pixels(sample.path, recipe.longest).astype(np.float32) / 255 for sample in part]
-        batch = torch.stack([normalise(letterbox(image, spec.size), spec) for image in pixels]).to(device)
+        batch = to_batch(pixels, spec).to(device)
         pooled = torch.stack([network.encode(view)[1] for view in (batch, batch.flip(3))])
         for task, logits in network.task_logits(pooled).items():
             shares = softmax(logits.float().mean(0).cpu().numpy().astype(np.float64), axis=1)
