@@ -102,8 +102,14 @@ class Segmenter:
     def probabilities(self, scans: Sequence[Scan]) -> np.ndarray:
         """B scans → (B, 1 + labels, S, S) on the canvas, summing to 1, background first.
 
-        The mean over the image, its mirror image, and both at the finer sizes.
+        The mean over the image, its mirror image, and both at the finer sizes. Eight scans at a time on a GPU, one
+        by one on a CPU, whose caches hold no more.
         """
+        step = 1 if self.runner.device.type == "cpu" else 8
+        return np.concatenate([self._looks(scans[start : start + step]) for start in range(0, len(scans), step)])
+
+    def _looks(self, scans: Sequence[Scan]) -> np.ndarray:
+        """B scans in one pass a size → (B, 1 + labels, S, S)."""
         images = [stretch(scan.pixels) for scan in scans]
         looks = [self._look(to_batch(images, replace(self.spec, size=size))) for size in (self.spec.size, *self.finer)]
         return torch.stack(looks).mean(0).cpu().numpy()
@@ -140,13 +146,8 @@ class Segmenter:
         return Mask(values, probability, self.labels, score, self.rule.peak, scan.spacing_mm)
 
     def masks(self, scans: Sequence[Scan]) -> list[Mask]:
-        """Many scans: eight at a time on a GPU, one by one on a CPU, whose caches hold no more."""
-        found, batch = [], 1 if self.runner.device.type == "cpu" else 8
-        for start in range(0, len(scans), batch):
-            part = scans[start : start + batch]
-            shares = self.probabilities(part)
-            found += [self.draw(share, scan) for share, scan in zip(shares, part, strict=True)]
-        return found
+        """B scans → their masks."""
+        return [self.draw(shares, scan) for shares, scan in zip(self.probabilities(scans), scans, strict=True)]
 
 
 def peak(foreground: np.ndarray) -> float:

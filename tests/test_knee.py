@@ -319,7 +319,7 @@ def test_intact_exams_join_training(mrnet):
 class Middle:
     """Scores a slice by how bright its middle is."""
 
-    def masks(self, scans, batch):
+    def masks(self, scans):
         return [mask(float(scan.pixels[30:40, 30:40].mean())) for scan in scans]
 
 
