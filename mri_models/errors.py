@@ -17,7 +17,10 @@ MriError                 base: `code` for programs, the message for people (what
 
 from __future__ import annotations
 
+import logging
 from typing import Self
+
+_LOG = logging.getLogger(__name__)
 
 
 class MriError(Exception):
@@ -55,6 +58,9 @@ class ServiceError(MriError):
         self.stage = stage if stage in ("file", "quality", "gate", "body_part") else "diagnosis"
         return self
 
+    def log_cause(self) -> None:
+        """Write down what broke, where something did; the visitor is told only that it did."""
+
 
 class Overdue(ServiceError):
     """It took longer than the server allows."""
@@ -71,6 +77,9 @@ class StageFailed(ServiceError):
             f"({type(cause).__name__}). Try again; the log of the server says more."
         )
         return cls("stage_failed", message).at(stage)
+
+    def log_cause(self) -> None:
+        _LOG.error("a stage failed", exc_info=self.__cause__)
 
 
 class ContextError(MriError):

@@ -13,7 +13,7 @@ from mri_models.clock import since
 from mri_models.errors import FileRejected, InputError, ServiceError
 from mri_models.explain import on_grid, within
 from mri_models.intake import fingerprint
-from mri_models.page.traffic import BATCH_S, Traffic, log_cause
+from mri_models.page.traffic import BATCH_S, Traffic
 from mri_models.page.trust import is_checked
 from mri_models.pipeline import Pipeline, with_explanation
 from mri_models.types import Attribution, Report, Scan
@@ -121,7 +121,7 @@ def _look(pipeline: Pipeline, file: File, pace: AbstractContextManager[None]) ->
         with pace:
             report = pipeline.verdict(scan, path.name, read_ms=read_ms)
     except ServiceError as error:
-        log_cause(error)
+        error.log_cause()
         report = pipeline.refuse(error, path.name)
     report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
     return Shown(report, scan, pipeline.methods(report))

@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 import torch
 
-from mri_models.errors import MriError, ServiceError, StageFailed
+from mri_models.errors import MriError
 from mri_models.pace import Pace
 from mri_models.page import memory
 
@@ -91,12 +91,6 @@ class Traffic:
         torch.set_num_threads(CORES)  # the steps of a series come in changing threads
         with self._changed:
             self._changed.wait_for(lambda: not self._urgent, PATIENCE_S)
-
-
-def log_cause(error: ServiceError) -> None:
-    """Write down why a stage broke; the visitor is told only that it did."""
-    if isinstance(error, StageFailed):
-        _LOG.error("a stage failed", exc_info=error.__cause__)
 
 
 def handler(function: Callable) -> Callable:

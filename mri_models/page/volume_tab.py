@@ -17,7 +17,7 @@ from starlette.routing import Route
 from mri_models.errors import ServiceError
 from mri_models.page import memory, render, volume_plot, volume_render, volume_view
 from mri_models.page.gallery import gallery, load_examples
-from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler, log_cause
+from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler
 from mri_models.page.volume_desk import VolumeDesk, lay_out
 from mri_models.types import Scan, VolumeReport
 from mri_models.volumes.intake import read_volume
@@ -55,7 +55,7 @@ class VolumeReader:
             except StopIteration as end:
                 yield end.value
             except ServiceError as error:
-                log_cause(error)
+                error.log_cause()
                 yield pipeline.refuse(error, name)
             finally:
                 memory.give_back()

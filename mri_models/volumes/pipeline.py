@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mri_models.clock import Clock, since
-from mri_models.errors import InputError, ServiceError, StageFailed
+from mri_models.errors import InputError, ServiceError
 from mri_models.localize import TUMOUR
 from mri_models.pace import step
 from mri_models.quality import check_quality
@@ -39,8 +38,6 @@ from mri_models.volumetric import NAME as SPINE
 
 if TYPE_CHECKING:  # torch loads with the caller's pipeline, not with the reading of files
     from mri_models.pipeline import Pipeline
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,8 +137,8 @@ class VolumePipeline:
                 mask = yield from self._outline(volume, shown, looks)
         except (InputError, ServiceError) as error:  # refused, late or broken: what the slices say stands without it
             without = (error.message,)
-            if isinstance(error, StageFailed):
-                _LOG.error("a stage failed", exc_info=error.__cause__)
+            if isinstance(error, ServiceError):
+                error.log_cause()
         if not mask:
             timing.pop("localization", None)
         report = complete(dataclasses.replace(report, mask=mask, timing_ms=timing))
