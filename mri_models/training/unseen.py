@@ -51,8 +51,8 @@ NOTE = (
     "run that learned from their source's training patients and of the run that never saw the source. All: its "
     "training patients as well, whom that run saw as little. The likeliest class, before calibration, thresholds and "
     "refusal; test patients had no part in it. Only nickparvar2021 is labelled other_abnormality: without it "
-    "simulated lesions alone teach that class. Brackets: 95 % interval over patients (bootstrap); a second seed moves "
-    "the numbers as well."
+    "simulated lesions teach that class, and images that may show one of several patterns (medpix, open_ms). "
+    "Brackets: 95 % interval over patients (bootstrap); a second seed moves the numbers as well."
 )
 
 Answers = dict[str, list[tuple[Sample, np.ndarray]]]  # task -> images with the probabilities of its classes
