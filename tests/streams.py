@@ -52,5 +52,5 @@ def simulated() -> Simulated:
 def weights(folder: Path) -> Path:
     """A weights folder with everything of drift, and no model."""
     profile().save(folder / FOLDER)
-    simulated().save(folder / FOLDER)
+    simulated().save(folder / FOLDER, MODELS)
     return folder

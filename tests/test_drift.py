@@ -14,7 +14,7 @@ from mri_models.drift.levels import CALM, State
 from mri_models.drift.monitors import ENOUGH, judge, overall
 from mri_models.drift.observe import FEATURES, PASSED, Observation, Window, observe
 from mri_models.drift.profile import Profile, load_profile
-from mri_models.drift.replay import COMPOSITION, TITLES, load_simulated, play
+from mri_models.drift.replay import COMPOSITION, TITLES, Simulated, load_simulated, play
 from mri_models.drift.simulate import DRIFTS, SEVERITIES, simulate
 from mri_models.drift.statistics import STATISTICS, statistics
 from mri_models.errors import WeightsError
@@ -208,11 +208,27 @@ def test_the_profile_is_no_model_but_the_hub_brings_it(tmp_path):
 
 
 def test_played_streams_turn_into_alerts_and_stay_calm_before(tmp_path):
-    simulated().save(tmp_path)
-    looks = list(play(load_simulated(tmp_path), profile(), "blur", 3))
+    simulated().save(tmp_path, MODELS)
+    looks = list(play(load_simulated(tmp_path, MODELS), profile(), "blur", 3))
     assert [looks[0].images, looks[-1].images] == [0, 60]
     assert overall(looks[0].readings) != "alert"
     assert overall(looks[-1].readings) == "alert"
+
+
+def test_streams_of_other_weights_are_not_played(tmp_path):
+    simulated().save(tmp_path, MODELS)
+    with pytest.raises(WeightsError, match="drift simulate"):
+        load_simulated(tmp_path, MODELS | {"gate": "00"})
+
+
+def test_what_is_stored_equals_what_it_was(tmp_path):
+    """Many images have one size; a rounded one would be another, and the reference would differ from itself."""
+    window = simulated().window
+    window.values[::2, FEATURES.index("log_size")] = np.log(256 * 256)
+    again = Window.of([Observation.from_dict(json.loads(json.dumps(o.to_dict()))) for o in window.observations()])
+    np.testing.assert_array_equal(again.values, window.values)
+    Simulated(window, simulated().cells, {}).save(tmp_path, MODELS)
+    np.testing.assert_array_equal(load_simulated(tmp_path, MODELS).window.values, window.values)
 
 
 def test_a_composition_drift_draws_from_its_group_only():

@@ -13,7 +13,7 @@ from gradio_client import Client, handle_file
 from streams import MODELS, gaussian, profile, simulated, weights
 
 from mri_models.__main__ import main
-from mri_models.drift import draw, live
+from mri_models.drift import FOLDER, draw, live
 from mri_models.drift.live import LiveMonitor
 from mri_models.drift.log import NAME, Entry, Log, read_log
 from mri_models.drift.observe import Observation
@@ -83,8 +83,10 @@ def test_the_file_survives_a_restart(tmp_path: Path):
 
 def test_observations_of_other_weights_are_left_out(tmp_path: Path):
     fed(30, tmp_path)
-    other = LiveMonitor(None, {"gate": "00" * 32}, folder=tmp_path)
-    assert other.state()["images"]["kept"] == 0
+    for name in MODELS:
+        other = LiveMonitor(profile(), MODELS | {name: "00" * 32}, folder=tmp_path)
+        assert other.state()["images"]["kept"] == 0
+    assert LiveMonitor(profile(), MODELS | {"beside": "00" * 32}, folder=tmp_path).state()["images"]["kept"] == 30
 
 
 def test_a_torn_last_line_is_skipped_and_the_next_one_is_whole(tmp_path: Path):
@@ -159,6 +161,9 @@ def test_a_played_drift_rings_and_is_called_a_simulation(tmp_path: Path):
 
 
 def test_without_stored_scalars_the_player_says_so(tmp_path: Path):
+    [only] = Player(tmp_path).stream("blur", 3)
+    assert "drift reference" in only
+    profile().save(tmp_path / FOLDER)
     [only] = Player(tmp_path).stream("blur", 3)
     assert "drift simulate" in only
     assert "Simulation" not in INVITATION

@@ -45,14 +45,14 @@ class Stream:
     planes: tuple[str, ...]
 
     def groups(self) -> Mapping[str, np.ndarray]:
-        """Rows that a composition drift draws more of."""
+        """Rows that a composition drift draws more of; without those that the corpus holds no images for."""
         chosen = {
             "source": [s.source == "oasis1" for s in self.samples],
             "plane": [plane == "sagittal" for plane in self.planes],
             "body_part": [s.body_part == "spine" for s in self.samples],
             "anomaly_frequency": [_label(s) in TUMOURS for s in self.samples],
         }
-        return {name: np.flatnonzero(rows) for name, rows in chosen.items()}
+        return {name: found for name, rows in chosen.items() if (found := np.flatnonzero(rows)).size}
 
 
 def streams(data: Path, count: int, rng: np.random.Generator) -> dict[str, Stream]:
@@ -101,7 +101,9 @@ def observations(
         progress = tqdm(pool.map(one, range(len(samples))), total=len(samples), desc=path.stem[:-13], leave=False)
         found = list(progress)
     cache.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(o.to_dict())}\n" for o in found))
+    part = path.with_suffix(".part")
+    part.write_text("".join(f"{json.dumps(o.to_dict())}\n" for o in found))
+    part.replace(path)  # whole or not at all
     return found
 
 
@@ -109,7 +111,7 @@ def _seen(verdict: Verdict, scan: Scan) -> Observation:
     try:
         check_quality(scan)
     except QualityRejected as error:
-        return observe(scan, Report("image", Rejection(error.stage, error.code, error.message)))
+        return observe(None, Report("image", Rejection(error.stage, error.code, error.message)))
     return observe(scan, verdict(scan))
 
 
@@ -132,6 +134,6 @@ def _label(sample: Sample) -> str:
 def _code() -> str:
     """SHA-256 of the code that a verdict takes, rules of refusal included: other code, other observations."""
     package = Path(__file__).parents[1]
-    own = [Path(__file__).with_name(name) for name in ("statistics.py", "simulate.py", "observe.py")]
+    own = [Path(__file__).with_name(name) for name in ("statistics.py", "simulate.py", "observe.py", "collect.py")]
     files = [*own, *sorted(package.glob("*.py")), *sorted((package / "types").glob("*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -91,7 +91,7 @@ def _simulate(options: argparse.Namespace) -> int:
     _refuse_stale(profile.stale(hashes))
     stream = streams(options.data, options.undrifted, np.random.default_rng(0))["test"]
     source = simulated(verdict, hashes, stream, options.images, _cache(options))
-    source.save(folder)
+    source.save(folder, hashes)
     found = detection(source, profile, options.windows, options.calm)
     result = {"models": dict(hashes), "images": counts(stream, options.images)} | found
     write(result, folder / DETECTION)
@@ -110,7 +110,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.folder:
         content = of_folder(options.folder, profile)
     else:
-        content = of_simulation(load_simulated(folder), profile, options.simulate, options.severity)
+        content = of_simulation(load_simulated(folder, profile.models), profile, options.simulate, options.severity)
     print(write(content, options.out))
     return 0
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from mri_models.drift import FOLDER
 from mri_models.drift.levels import State
-from mri_models.drift.log import Entry, Log, read_log
+from mri_models.drift.log import Entry, Log, read_log, weights_key
 from mri_models.drift.monitors import ENOUGH, GROUPS, LEVELS, MONITORS, Reading, judge
 from mri_models.drift.observe import Observation, Window, observe
 from mri_models.drift.profile import Profile, load_profile
@@ -53,7 +53,8 @@ class LiveMonitor:
         self._profile = None if stale else profile
         self._state = "missing" if profile is None else "stale" if stale else "insufficient"
         self._problem = problem if profile is None else _stale_text(stale) if stale else ""
-        self._gate = models.get("gate", "")[:12]
+        watched = {name: models.get(name, "") for name in profile.models} if profile else models
+        self._weights = weights_key(watched)
         self._clock = clock
         self._lock = Lock()
         self._forget()
@@ -82,7 +83,7 @@ class LiveMonitor:
     def add(self, observation: Observation) -> None:
         """Remember one analysed image; a disk that fails changes `storage`, and is not tried again."""
         with self._lock:
-            entry = Entry(self._clock(), self._gate, observation)
+            entry = Entry(self._clock(), self._weights, observation)
             if self._log:
                 try:
                     self._log.append(entry)
@@ -150,7 +151,7 @@ class LiveMonitor:
         except OSError as error:
             self._storage = _failed(error)
             return None
-        ours = [entry for entry in entries if entry.gate == self._gate][-KEPT:]
+        ours = [entry for entry in entries if entry.weights == self._weights][-KEPT:]
         self._kept.extend(entry.observation for entry in ours[:-REPLAYED])
         self._seen = max(0, len(ours) - REPLAYED)
         for entry in ours[-REPLAYED:]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +18,16 @@ OLDER = 2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One remembered image: when it was analysed (UTC, to the second) and by which gate weights."""
+    """One remembered image: when it was analysed (UTC, to the second) and by which weights (`weights_key`)."""
 
     at: str
-    gate: str
+    weights: str
     observation: Observation
+
+
+def weights_key(models: Mapping[str, str]) -> str:
+    """A short name for these weights together, by SHA-256 of each: every score comes from some of them."""
+    return hashlib.sha256(json.dumps(sorted(models.items())).encode()).hexdigest()[:12]
 
 
 class Log:
@@ -41,7 +47,7 @@ class Log:
         """One line; a full file is rotated first."""
         if self.path.exists() and self.path.stat().st_size > self.limit:
             self._rotate()
-        line = json.dumps({"at": entry.at, "gate": entry.gate} | entry.observation.to_dict())
+        line = json.dumps({"at": entry.at, "weights": entry.weights} | entry.observation.to_dict())
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -70,6 +76,7 @@ def _entry(line: str) -> Entry | None:
     """None for a torn or damaged line."""
     try:
         values = json.loads(line)
-        return Entry(str(values["at"]), str(values["gate"]), Observation.from_dict(values))
+        weights = values["weights"] if "weights" in values else values["gate"]  # of a log before 2026-11-22
+        return Entry(str(values["at"]), str(weights), Observation.from_dict(values))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

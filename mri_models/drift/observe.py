@@ -47,10 +47,10 @@ class Observation:
         return self.values[FEATURES.index(feature)]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON by name, without what is missing; five digits."""
+        """JSON by name, without what is missing; in single precision, so that equal values stay equal."""
         named = zip(FEATURES, self.values, strict=True)
         return {
-            **{name: float(f"{value:.5g}") for name, value in named if not math.isnan(value)},
+            **{name: float(f"{value:.9g}") for name, value in named if not math.isnan(value)},
             **{name: word for name, word in zip(WORDS, self.words, strict=True) if word},
             "embedding": [round(value, 4) for value in self.embedding],
         }

@@ -51,22 +51,36 @@ class Simulated:
             return np.where(focus, rng.choice(self.groups[drift], count), rng.choice(undrifted, count))
         return rng.choice(np.arange(*self.cells[f"{drift}/{severity}"]), count)
 
-    def save(self, folder: Path) -> None:
-        """Half precision: a thousandth of a value is far below what any monitor sees."""
+    def save(self, folder: Path, models: Mapping[str, str]) -> None:
+        """models: SHA-256 by name of the weights that judged the images.
+
+        Embeddings in half precision, which no monitor sees; values as they are: many images have the same size, and
+        a rounded one would be another.
+        """
         arrays, vocabulary = pack(self.window)
-        halves = {name: a.astype(np.float16) if a.dtype == np.float32 else a for name, a in arrays.items()}
-        save_file(halves, folder / ARRAYS)
+        save_file(arrays | {"embeddings": arrays["embeddings"].astype(np.float16)}, folder / ARRAYS)
         groups = {name: rows.tolist() for name, rows in self.groups.items()}
-        index = {"features": FEATURES, "vocabulary": vocabulary, "cells": self.cells, "groups": groups}
+        index = {
+            "features": FEATURES,
+            "vocabulary": vocabulary,
+            "models": dict(models),
+            "cells": self.cells,
+            "groups": groups,
+        }
         (folder / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
 
 
-def load_simulated(folder: Path) -> Simulated:
-    """Raises WeightsError "no_simulation" when there is none that this version can read."""
+def load_simulated(folder: Path, models: Mapping[str, str]) -> Simulated:
+    """models: those of the reference that will judge it.
+
+    Raises WeightsError "no_simulation" when there is none of these models that this version can read.
+    """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         if index["features"] != list(FEATURES):
             raise ValueError("made by another version")
+        if index["models"] != dict(models):
+            raise ValueError("made with other weights")
         cells = {name: tuple(rows) for name, rows in index["cells"].items()}
         groups = {name: np.array(rows, int) for name, rows in index["groups"].items()}
         return Simulated(unpack(load_file(folder / ARRAYS), index["vocabulary"]), cells, groups)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mri_models.drift import draw
 from mri_models.drift.live import RECENT, LiveMonitor
-from mri_models.drift.log import read_log
+from mri_models.drift.log import read_log, weights_key
 from mri_models.drift.monitors import MONITORS, data_of
 from mri_models.drift.observe import Window
 from mri_models.drift.profile import Profile
@@ -44,8 +44,8 @@ def of_folder(folder: Path, profile: Profile) -> Content:
     except OSError as error:
         message = f"{folder} can't be read ({error.strerror}). Give the folder that MRI_MONITOR_DIR names."
         raise DataError("bad_folder", message) from error
-    gate = profile.models.get("gate", "")[:12]
-    ours = [entry for entry in entries if entry.gate == gate]
+    key = weights_key(profile.models)
+    ours = [entry for entry in entries if entry.weights == key]
     moments = iter([entry.at for entry in ours])
     monitor = LiveMonitor(profile, profile.models, clock=lambda: next(moments))
     for entry in ours:

@@ -43,7 +43,8 @@ class Player:
 
     @cached_property
     def _stored(self) -> tuple[Simulated, Profile]:
-        return load_simulated(self.folder / FOLDER), load_profile(self.folder / FOLDER)
+        profile = load_profile(self.folder / FOLDER)
+        return load_simulated(self.folder / FOLDER, profile.models), profile
 
     def stream(self, drift: str, severity: int) -> Iterator[str]:
         """HTML after each look; one sentence when there is nothing to play."""
