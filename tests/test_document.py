@@ -18,16 +18,20 @@ from pypdf import PdfReader
 
 from mri_models.__main__ import main
 from mri_models.advice import Context, advise, rules_digest
+from mri_models.contour import drawn
 from mri_models.document import compose, markdown, pdf
 from mri_models.document.tree import Document, Statements
 from mri_models.errors import FileRejected, StageFailed
+from mri_models.explain import overlay, picture
 from mri_models.intake import MAX_BYTES, fingerprint
 from mri_models.page.paper import answer, report_call, sheet
-from mri_models.types import Mask, Report
+from mri_models.types import Attribution, Mask, Report, Scan
 from mri_models.wording import LANGUAGES, Wording, vocabulary
 
 PIPELINE = FakePipeline()
 MODELS = {"gate": "ab" * 32, "diagnosis/brain": "cd" * 32}
+INSIDE = np.pad(np.ones((60, 60), np.uint8), ((100, 160), (170, 90)))
+MASK = Mask(INSIDE, INSIDE.astype(np.float32), ("tumour",), 0.9, 0.5, None)
 CONTEXT = Context("40-64", "female", ("stroke",), ("headache", "seizure"))
 
 
@@ -82,6 +86,32 @@ def test_the_pdf_shows_picture_key_and_anomaly_triple():
     assert max(image.image.width for image in images) == 320
     plain = [image for page in PdfReader(BytesIO(full("photo").to_pdf())).pages for image in page.images]
     assert len(plain) == 1  # no map, no key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_pdf_shows_what_was_outlined(language: str):
+    report = full(localization=MASK)
+    images = [image for page in PdfReader(BytesIO(report.to_pdf())).pages for image in page.images]
+    assert len(images) == 1 + 1 + 1 + 3 + 1  # one more than without
+    captions = {"en": "Outlined: what resembles a tumour", "de": "Umrissen: was einem Tumor ähnelt"}
+    assert captions[language] in pages(report.to_pdf(language=language))[0]
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_pictures_are_drawn_no_larger_than_they_are_printed_and_look_the_same(mapped: bool):
+    y, x = np.mgrid[:2000, :1500].astype(np.float32)
+    scan = Scan(np.exp(-np.hypot(y - 900, x - 700) / 500))
+    values = (np.hypot(y - 1100, x - 600) < 200).astype(np.uint8)
+    found = Attribution((x - 700) * scan.pixels / 500, "integrated_gradients", "glioma", 0.5)
+    report = full(localization=Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5, None))
+    report = replace(report, scan=scan, explanation=found if mapped else None)
+    [figures] = document(report).section("picture").blocks
+    before = (overlay(scan, found) if mapped else picture(scan).convert("L"), drawn(scan, report.localization))
+    for figure, large in zip(figures.items, before, strict=True):
+        assert figure.pixels.shape[:2] == (640, 480)
+        expected = np.asarray(large.resize((480, 640), Image.Resampling.BOX), float)
+        assert np.corrcoef(figure.pixels.ravel(), expected.ravel())[0, 1] > 0.995
+        assert np.abs(figure.pixels - expected).mean() < 2
 
 
 def test_equal_reports_give_equal_bytes_and_others_do_not():

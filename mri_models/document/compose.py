@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from mri_models.advice import SECTIONS, Advice, rules_digest
 from mri_models.contour import drawn
 from mri_models.document.tree import (
+    SIDE,
     Block,
     ColourKey,
     Document,
@@ -20,9 +22,9 @@ from mri_models.document.tree import (
     Statements,
     Table,
 )
-from mri_models.explain import COOL, HEAT, WARM, heat, overlay, picture
+from mri_models.explain import COOL, HEAT, WARM, heat, on_grid, overlay, picture, shrunk
 from mri_models.report import DOUBTS, UNABLE, tone
-from mri_models.types import Anomaly, Report
+from mri_models.types import Anomaly, Mask, Report, Scan
 from mri_models.wording import Wording
 
 STAGES = ("gate", "body_part", "diagnosis")
@@ -67,24 +69,32 @@ def _picture(report: Report, wording: Wording) -> Iterator[Block]:
     """The scan, under the map where there is one."""
     if report.scan is None:
         return
-    outline = tuple(_outline(report, wording))
+    scan = shrunk(report.scan, SIDE)
+    outline = tuple(_outline(scan, report.localization, wording))
     found = report.explanation
     if found is None:
-        pixels = np.asarray(picture(report.scan).convert("L"))
+        pixels = np.asarray(picture(scan).convert("L"))
         yield Figures((Figure(pixels, wording.phrase("plain"), wording.phrase("plain")), *outline))
         return
     target = wording.term(found.target)
     caption = f"{wording.phrase('overlay')} ({wording.term(found.method)})"
     key = ColourKey(_AGAINST_FOR, wording.phrase("against"), f"{wording.phrase('for')}: {target}")
-    yield Figures((Figure(np.asarray(overlay(report.scan, found)), caption, caption), *outline), key)
+    pixels = np.asarray(overlay(scan, on_grid(found, scan.shape)))
+    yield Figures((Figure(pixels, caption, caption), *outline), key)
 
 
-def _outline(report: Report, wording: Wording) -> Iterator[Figure]:
+def _outline(scan: Scan, mask: Mask | None, wording: Wording) -> Iterator[Figure]:
     """The scan with what was outlined, where something was."""
-    mask = report.localization
     if mask and mask.found:
         caption = f"{wording.phrase('outline')}: {', '.join(map(wording.term, mask.labels))}"
-        yield Figure(np.asarray(drawn(report.scan, mask)), caption, caption)
+        yield Figure(np.asarray(drawn(scan, _thinned(mask, scan.shape))), caption, caption)
+
+
+def _thinned(mask: Mask, shape: tuple[int, int]) -> Mask:
+    """The outline on a coarser grid: of each of its pixels the label at the middle."""
+    sides = zip(mask.values.shape, shape, strict=True)
+    middles = np.ix_(*(((np.arange(few) + 0.5) * many / few).astype(int) for many, few in sides))
+    return dataclasses.replace(mask, values=mask.values[middles], probability=mask.probability[middles])
 
 
 def _measurements(report: Report, wording: Wording) -> Iterator[Measurement]:

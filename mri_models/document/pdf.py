@@ -63,11 +63,12 @@ class _Pages(Sheet):
         self.ln(4)
 
     def overview(self) -> None:
-        """The picture with its key on the left, verdict and numbers on the right."""
+        """The first picture with its key on the left; verdict, numbers and the further pictures on the right."""
         top, left = self.get_y(), self.l_margin
-        section, bottom = self.document.section("picture"), self.get_y()
+        section, bottom, others = self.document.section("picture"), self.get_y(), ()
         if section:
             (figures,) = section.blocks
+            others = figures.items[1:]
             width = self.picture(figures.items[0], left, top, *_PICTURE)
             self._caption(figures, left, width)
             bottom = self.get_y()
@@ -78,6 +79,8 @@ class _Pages(Sheet):
         self.ln(2)
         for block in self.document.section("verdict").blocks:
             self._block(block)
+        if others:
+            self._figures(Figures(others))
         self.set_left_margin(MARGIN)
         self.set_y(max(bottom, self.get_y()) + 3)
 
@@ -167,7 +170,7 @@ class _Pages(Sheet):
             left = self.l_margin + i * (width + _GAP)
             self.picture(figure, left, top, width, width)
             self.style(8, colour=SOFT)
-            self.set_xy(left, top + width + 1)
+            self.set_xy(left, self.get_y() + 1)
             self.write_text(figure.caption, width=width, height=3.8)
         self.ln(1)
         if block.key:

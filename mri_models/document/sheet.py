@@ -16,7 +16,6 @@ MARGIN, FOOT = 18.0, 22.0  # mm
 INK, SOFT, LINE, ACCENT = (22, 33, 42), (76, 91, 104), (205, 213, 219), (15, 111, 126)
 Colour = tuple[int, int, int]
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # a PDF wants a date; ours must not depend on the day
-_PIXELS = 640  # the longer side of a picture: 200 dpi at the largest size
 
 
 class Sheet(FPDF):
@@ -63,7 +62,6 @@ class Sheet(FPDF):
     def picture(self, figure: Figure, left: float, top: float, width: float, height: float) -> float:
         """Draw it as large as fits and give its width; the cursor goes below it."""
         picture = Image.fromarray(figure.pixels)
-        picture.thumbnail((_PIXELS, _PIXELS))
         scale = min(width / picture.width, height / picture.height)
         size = (picture.width * scale, picture.height * scale)
         stream = io.BytesIO()

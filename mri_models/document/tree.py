@@ -13,6 +13,7 @@ import numpy as np
 from mri_models.advice import Sentence
 
 TONES = ("passed", "unsure", "stopped")
+SIDE = 640  # px, the longer side of a figure at most: 200 dpi at the largest size in print
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class ColourKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Figure:
-    """pixels: (H, W) or (H, W, 3) uint8; `alt` says what is to be seen."""
+    """pixels: (H, W) or (H, W, 3) uint8, at most SIDE a side; `alt` says what is to be seen."""
 
     pixels: np.ndarray
     caption: str
