@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--no-explain", action="store_true", help="skip the map of where the model looked")
     methods = "integrated_gradients (default), grad_cam, layer_cam, consensus, shap or occlusion"
     analyze.add_argument("--method", metavar="NAME", help=methods)
-    analyze.add_argument("--out", type=Path, metavar="DIR", help="also write STEM.json and overlay or mask here")
+    written = "also write STEM.json and overlay or mask here, as STEM-2 where another file has that name"
+    analyze.add_argument("--out", type=Path, metavar="DIR", help=written)
     analyze.add_argument("--pdf", action="store_true", help="with --out: also write the report as STEM.pdf")
     analyze.add_argument("--language", choices=LANGUAGES, default="en", help="of the PDF")
     _add_weights(analyze)
@@ -72,35 +73,46 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    if batch.is_batch(options):
+    whole = batch.is_batch(options)
+    if options.pdf and not options.out:
+        options.fail("--pdf needs --out DIR to write into")
+    if options.out:
+        _make_out(options)
+    if whole:
         return batch.run(options)
     from mri_models.explain import METHODS  # torch loads only for commands that need it
     from mri_models.pipeline import Pipeline
+    from mri_models.results import Results
     from mri_models.volumes.files import inputs
     from mri_models.volumes.pipeline import VolumePipeline
 
-    if options.pdf and not options.out:
-        options.fail("--pdf needs --out DIR to write into")
     method = options.method or METHODS[0]
     if method not in METHODS:
         options.fail(f"--method must be one of {', '.join(METHODS)}, got {method!r}")
     pipeline = Pipeline.from_pretrained(options.weights)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
     volumes = VolumePipeline(pipeline)
-    for path, is_volume in inputs(options.inputs):
+    results = Results(options.out) if options.out else None
+    for path, is_volume in inputs(options.inputs, options.out):
         if is_volume:
             report = volumes(path, progress=_show_progress)
         else:
             report = pipeline(path, explain=not options.no_explain, method=method)
         print(json.dumps(report.to_dict()) if options.json else _summary(report), flush=True)
-        if options.out:
-            (_write_volume if is_volume else _write)(report, path, options.out)
+        if results:
+            results.write(report, path, options.language if options.pdf else None)
         if options.pdf and is_volume:
             print(f"{report.file}: a PDF is written about single images only", file=sys.stderr)
-        elif options.pdf:
-            report.to_pdf(options.out / f"{path.stem}.pdf", language=options.language)
     return 0
+
+
+def _make_out(options: argparse.Namespace) -> None:
+    """Before models load: a folder that can be written into and holds none of the inputs as its own."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        options.fail(f"--out {options.out} can't be made a folder ({error.strerror}). Choose another")
+    if any(os.path.isdir(path) and options.out.samefile(path) for path in options.inputs):
+        options.fail("--out must be another folder than the one that is analysed")
 
 
 def _show_progress(step: Progress) -> None:
@@ -113,32 +125,8 @@ def _summary(report: Report | VolumeReport) -> str:
     return "\n".join([f"{report.file}: {report.status}", *(f"  {line}" for line in report.findings)])
 
 
-def _write(report: Report, path: Path, folder: Path) -> None:
-    """STEM.json; STEM.overlay.png of an explanation, STEM.mask.png (0, 255) of an outline, both of the input's size."""
-    (folder / f"{path.stem}.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-    if report.explanation:
-        from mri_models.explain import overlay
-        from mri_models.intake import read_scan
-
-        overlay(read_scan(path), report.explanation).save(folder / f"{path.stem}.overlay.png")
-    if report.localization and report.localization.found:
-        from mri_models.contour import binary
-
-        binary(report.localization).save(folder / f"{path.stem}.mask.png")
-
-
-def _write_volume(report: VolumeReport, path: Path, folder: Path) -> None:
-    """STEM.json and, when something was outlined, STEM.mask.nii.gz in the input's own space."""
-    from mri_models.volumes.files import stem
-    from mri_models.volumes.nifti import mask_nifti
-
-    name = stem(Path(os.path.abspath(path)))  # "." has no name, and a link keeps its own
-    (folder / f"{name}.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-    if report.mask and report.mask.found:
-        (folder / f"{name}.mask.nii.gz").write_bytes(mask_nifti(report.mask, report.volume))
-
-
 def _info(options: argparse.Namespace) -> int:
+    from mri_models.anomaly import NAME as ANOMALY
     from mri_models.pipeline import Pipeline
 
     pipeline = Pipeline.from_pretrained(options.weights)
@@ -147,7 +135,9 @@ def _info(options: argparse.Namespace) -> int:
         print(f"{name}  {model.spec.size} px  sha256 {model.digest[:12]}  {accepted}")
     if found := pipeline.anomaly:
         rule = f"borderline >= {found.rule.borderline:.2f}, anomalous >= {found.rule.threshold:.2f}"
-        print(f"anomaly  {found.observer.autoencoder.size} px  sha256 {found.digest[:12]}  {rule}")
+        print(f"{ANOMALY}  {found.observer.autoencoder.size} px  sha256 {found.digest[:12]}  {rule}")
+    for name in sorted({*pipeline.hashes} - {*pipeline.models, ANOMALY}):  # outlines and discs
+        print(f"{name}  sha256 {pipeline.hashes[name][:12]}")
     return 0
 
 

@@ -26,7 +26,7 @@ def add_options(analyze: argparse.ArgumentParser) -> None:
 
 def is_batch(options: argparse.Namespace) -> bool:
     """Whether one folder is to be streamed; a folder that is one DICOM series is a volume. Ends for wrong usage."""
-    folder = options.inputs[0] if len(options.inputs) == 1 and options.inputs[0].is_dir() else None
+    folder = options.inputs[0] if len(options.inputs) == 1 and os.path.isdir(options.inputs[0]) else None
     if options.format or options.workers is not None or options.ray or options.time_limit is not None or options.retry:
         if not (folder and options.out) or options.json or options.pdf:
             options.fail(
@@ -38,15 +38,13 @@ def is_batch(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Analyse the folder and print what it came to."""
+    """Analyse the folder and print what it came to; `options.out` is there, and another folder."""
     from mri_models.batch.run import run_batch
     from mri_models.batch.worker import Job, load_pipeline
     from mri_models.hub import model_folders, resolve, verify
 
     folder, out = options.inputs[0].resolve(), options.out.resolve()
     limit = 120.0 if options.time_limit is None else options.time_limit
-    if folder == out:
-        options.fail("--out must be another folder than the one that is analysed")
     if limit <= 0 or (options.workers is not None and options.workers < 1):
         options.fail("--time-limit and --workers must be above 0")
     if options.method:

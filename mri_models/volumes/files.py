@@ -39,15 +39,16 @@ def is_volume(path: Path) -> bool:
         return False
 
 
-def inputs(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+def inputs(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator[tuple[Path, bool]]:
     """(path, whether it is a volume) in order; a folder is one DICOM series, or stands for its files and folders.
 
-    Files beside a series, and folders below it, are inputs of their own. Links are followed but never in circles, and
-    a folder that can't be opened is named like a file, so that its answer says so.
+    Files beside a series, and folders below it, are inputs of their own, but for the folder `leave_out`. Links are
+    followed but never in circles, and a folder that can't be opened is named like a file, so that its answer says so.
     """
+    above = frozenset([identity(leave_out)] if leave_out else [])
     for path in paths:
         if os.path.isdir(path):  # unlike Path's own, never an error
-            yield from _folder(path, frozenset())
+            yield from _folder(path, above)
         else:
             yield path, os.path.isfile(path) and is_volume(path)
 
