@@ -39,6 +39,15 @@ def test_walk_is_sorted_by_parts_and_skips_hidden_files_the_output_and_circles(t
     assert found == sorted(found, key=key)
 
 
+def test_walk_passes_over_links_that_lead_nowhere(tmp_path: Path):
+    for folder in (tmp_path, tmp_path / "sub"):
+        folder.mkdir(exist_ok=True)
+        (folder / "loop").symlink_to(folder / "loop")
+        (folder / "long").symlink_to("n" * 300)
+        (folder / "z.png").touch()
+    assert list(walk(tmp_path)) == ["sub/z.png", "z.png"]
+
+
 def test_a_batch_answers_every_file_in_order_whatever_happens_to_it(tmp_path: Path):
     folder, out = tmp_path / "in", tmp_path / "out"
     names = fill(folder, 12)

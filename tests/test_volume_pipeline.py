@@ -20,7 +20,7 @@ from mri_models.pace import Pace
 from mri_models.page.volume_render import measures
 from mri_models.types import DISCLAIMER, Mask, Report, Scan, Volume, VolumeMask, VolumeReport
 from mri_models.volumes.choose import informative
-from mri_models.volumes.files import inputs, stem
+from mri_models.volumes.files import inputs, stem, within
 from mri_models.volumes.intake import read_volume
 from mri_models.volumes.nifti import mask_nifti
 from mri_models.volumes.pipeline import VolumePipeline, name_of
@@ -324,6 +324,7 @@ def test_a_walk_never_goes_in_circles_and_names_what_it_can_t_open(tmp_path: Pat
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     (tmp_path / "again").symlink_to(tmp_path / "a")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "long").symlink_to("n" * 300)
     opened = Path.iterdir
 
     def iterdir(folder: Path):
@@ -335,6 +336,7 @@ def test_a_walk_never_goes_in_circles_and_names_what_it_can_t_open(tmp_path: Pat
     found = [path.relative_to(tmp_path).as_posix() for path, _ in inputs([tmp_path])]
     assert found == ["a/locked", "a/x.png", "again/locked", "again/x.png"]
     assert list(inputs([Path("n" * 300)])) == [(Path("n" * 300), False)]
+    assert within(tmp_path) == [tmp_path / "a" / "x.png"]
 
 
 def test_a_volume_is_called_by_its_own_name_whatever_it_points_to(tmp_path: Path):

@@ -30,9 +30,9 @@ def _below(folder: str, prefix: str, above: frozenset[Identity]) -> Iterator[str
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
         name = prefix + entry.name
-        if entry.is_file():
+        if os.path.isfile(entry):  # unlike the entry's own, never an error: links may lead in circles or be locked
             yield name
-        elif entry.is_dir():
+        elif os.path.isdir(entry):
             try:
                 if (found := identity(entry)) not in above:
                     yield from _below(entry.path, f"{name}/", above | {found})

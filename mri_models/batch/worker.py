@@ -83,7 +83,7 @@ def _answering(job: Job) -> Callable[[str], str]:
 
     def answer(name: str) -> str:
         path = Path(job.folder, name)
-        if path.is_file() and is_volume(path):
+        if os.path.isfile(path) and is_volume(path):
             from mri_models.volumes.pipeline import VolumePipeline
 
             return json.dumps(VolumePipeline(pipeline)(path, name=name).to_dict())

@@ -55,13 +55,13 @@ def inputs(paths: Sequence[Path], leave_out: Path | None = None) -> Iterator[tup
 
 def within(folder: Path) -> list[Path]:
     """The files of a volume's folder: its own where one of them is DICOM, else all below it. Raises OSError."""
-    own = [path for path in _visible(folder) if path.is_file()]
+    own = [path for path in _visible(folder) if os.path.isfile(path)]
     if any(path.name != DIRECTORY and is_dicom(_start(path, 512)) for path in own):
         return own
     below = (
         path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    return sorted(path for path in below if path.is_file())
+    return sorted(path for path in below if os.path.isfile(path))
 
 
 def _folder(folder: Path, above: frozenset[Identity]) -> Iterator[tuple[Path, bool]]:
