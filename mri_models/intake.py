@@ -47,6 +47,7 @@ _LOOKALIKES = {
 _ACTIVE = (b"mz", b"\x7felf", b"%pdf", b"pk\3\4", b"#!", b"<")  # what a DICOM preamble has been abused for
 _TAIL = 1 << 17  # bytes in which the directory of an appended archive is looked for
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r"))
+_PHOTOMETRIC = 262  # the TIFF tag that says whether 0 is white or black
 _LARGEST = 1e37  # differences of array values stay finite in float32
 _VOLUMES = {348: (344, (b"n+1\0", b"ni1\0")), 540: (4, (b"n+2\0", b"ni2\0"))}  # NIfTI header size: magic
 
@@ -187,9 +188,11 @@ def _from_picture(image: Image.Image) -> Scan:
             f"The {image.format} file holds several frames or pages; one image is read. Export a single frame.",
         )
     name = {"MPO": "jpeg", None: "image"}.get(image.format) or image.format.lower()
+    white_is_zero = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel
-        return Scan(stretch(np.asarray(image, np.float32)), format=name)
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a pixel, which Pillow inverts for none
+        pixels = stretch(np.asarray(image, np.float32))
+        return Scan(1 - pixels if white_is_zero else pixels, format=name)
     if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode == "1":

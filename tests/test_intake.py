@@ -139,6 +139,14 @@ def test_twelve_bits_in_sixteen_fill_the_range() -> None:
     assert np.corrcoef(scan.pixels.ravel(), deep.ravel())[0, 1] > 0.999
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])  # Pillow writes the same values under both
+@pytest.mark.parametrize("turned", [1, 6])
+def test_a_tiff_that_counts_from_white_is_inverted(dtype: type, turned: int) -> None:
+    image = Image.fromarray(RAMP.astype(dtype))
+    black, white = (encoded(image, "TIFF", tiffinfo={262: first, 274: turned}) for first in (1, 0))
+    np.testing.assert_allclose(read_scan(white).pixels, 1 - read_scan(black).pixels, atol=1e-6)
+
+
 def test_exif_rotation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise
