@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan, SpineGrading, VolumeReport
+from mri_models.wording import Wording
 
 PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
 PATTERNS = {
@@ -37,11 +38,8 @@ UNUSUAL = {
     "borderline": "It is somewhat unusual compared with normal brains",
     "anomalous": "It is unusual compared with normal brains",
 }
-
-
-def score(value: float) -> str:
-    """Two digits, without rounding up to a certainty that no model has."""
-    return ">0.99" if value > 0.99 else f"{value:.2f}"
+ENGLISH = Wording("en")  # formats every number of these texts, and of the page's
+score = ENGLISH.score
 
 
 def tone(report: Report | VolumeReport) -> str:
@@ -86,12 +84,13 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
     if prediction.confidence < prediction.threshold:
         message = (
             f"Unable to determine: the best score, {_label(prediction)} {best}, is below the "
-            f"{prediction.threshold:.2f} that this stage asks for. Try a sharper, uncropped slice without annotations."
+            f"{score(prediction.threshold)} that this stage asks for. Try a sharper, uncropped slice without "
+            "annotations."
         )
         return Rejection(stage, "uncertain", message)
     message = (
         f"Unable to determine: this image is unlike those that the model knows (farther out than "
-        f"{prediction.ood_score:.1%} of validation images). Its score of {best} would mean nothing."
+        f"{ENGLISH.share1(prediction.ood_score)} of validation images). Its score of {best} would mean nothing."
     )
     return Rejection(stage, "unfamiliar", message)
 
@@ -106,7 +105,7 @@ def disagreement(pattern: Prediction | None, mask: Mask | None) -> Rejection | N
     message = (
         f"Unable to determine: two networks disagree. The scores name {_label(pattern)} ({score(pattern.confidence)}), "
         f"but the network that outlines tumours finds nothing to outline (peak {score(mask.score)}, asked "
-        f"{mask.threshold:.2f}). Try a neighbouring slice."
+        f"{score(mask.threshold)}). Try a neighbouring slice."
     )
     return Rejection("diagnosis", "networks_disagree", message)
 
@@ -145,7 +144,7 @@ def outlined(mask: Mask) -> str:
     """What was outlined and how large it is, without a full stop."""
     named = " and ".join(OUTLINED[label] for label in mask.labels)
     if not mask.found:
-        return f"Nothing could be outlined as {named} (peak {score(mask.score)}, asked {mask.threshold:.2f})"
+        return f"Nothing could be outlined as {named} (peak {score(mask.score)}, asked {score(mask.threshold)})"
     sizes = []
     for label in mask.labels:
         mm2 = mask.area_mm2(label)
@@ -156,7 +155,7 @@ def outlined(mask: Mask) -> str:
 
 def unusual(anomaly: Anomaly) -> str:
     """The anomaly score in words, without a full stop."""
-    higher = f"higher than {anomaly.percentile:.0%} of held-out normal brains"
+    higher = f"higher than {ENGLISH.share(anomaly.percentile)} of held-out normal brains"
     return f"{UNUSUAL[anomaly.category]}: anomaly score {score(anomaly.score)}, {higher}"
 
 
@@ -169,8 +168,8 @@ def markdown(report: Report) -> str:
     """A report for people: findings, scores of each stage, models used, disclaimer."""
     head = [f"# MRI analysis of {report.file}", "", *(f"- {line}" for line in report.findings)]
     rows = [
-        f"| {stage} | {p.label} | {p.confidence:.2f} | {p.threshold:.2f} | {p.ood_score:.2f} | "
-        f"{'yes' if p.accepted else 'no'} |"
+        f"| {stage} | {p.label} | {score(p.confidence)} | {ENGLISH.threshold(p.threshold)} | "
+        f"{ENGLISH.share1(p.ood_score)} | {'yes' if p.accepted else 'no'} |"
         for stage, p in (("gate", report.gate), ("body part", report.body_part), ("pattern", report.diagnosis))
         if p
     ]
@@ -184,8 +183,9 @@ def markdown(report: Report) -> str:
         found = report.anomaly
         table += [
             "",
-            f"Anomaly score {score(found.score)} ({found.category}; borderline from {found.borderline:.2f}, "
-            f"anomalous from {found.threshold:.2f}; {found.confidence:.0%} of validation images so called were so).",
+            f"Anomaly score {score(found.score)} ({found.category}; borderline from {score(found.borderline)}, "
+            f"anomalous from {score(found.threshold)}; {ENGLISH.share(found.confidence)} of validation images so "
+            "called were so).",
         ]
     models = ["", "Models: " + ", ".join(f"{name} `{digest[:12]}`" for name, digest in report.models.items())]
     return "\n".join([*head, *(table if rows else []), *(models if report.models else []), "", f"> {DISCLAIMER}", ""])

@@ -58,6 +58,10 @@ class Wording(string.Formatter):
             return self._point(">0.99")
         return self._point("<0.01" if 0 < value < 0.005 else f"{value:.2f}")
 
+    def threshold(self, value: float) -> str:
+        """The least score that is accepted; "never" where none is."""
+        return self.score(value) if value <= 1 else self.phrase("never")
+
     def share(self, value: float) -> str:
         """Whole per cent, 0 and 100 only where they are exact."""
         percent = round(value * 100)
@@ -66,8 +70,11 @@ class Wording(string.Formatter):
         return self._percent("<1" if percent == 0 and value > 0 else str(percent))
 
     def share1(self, value: float) -> str:
-        """Per cent with one digit, for values near 100."""
-        return self._percent(self._point(f"{value * 100:.1f}"))
+        """Per cent with one digit, for values near 100, which like 0 stands only where it is exact."""
+        percent = f"{value * 100:.1f}"
+        if percent == "100.0" and value < 1:
+            percent = ">99.9"
+        return self._percent(self._point("<0.1" if percent == "0.0" and value > 0 else percent))
 
     def band(self, confidence: float) -> str:
         """A class score in words with the range that the words stand for: "likely (0.80–0.95)"."""

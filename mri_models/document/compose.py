@@ -118,7 +118,7 @@ def _stages(report: Report, wording: Wording) -> Iterator[Block]:
             wording.phrase(stage),
             wording.term(found.label),
             wording.score(found.confidence),
-            wording.score(found.threshold) if found.threshold <= 1 else wording.phrase("never"),
+            wording.threshold(found.threshold),
             wording.share1(found.ood_score),
             wording.share1(found.ood_threshold),
             wording.phrase("yes" if found.accepted else "no"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from mri_models.page.trust import adds_up, badge, is_checked
-from mri_models.report import DOUBTS, PARTS, PATTERNS, UNABLE, reason, score, tone
+from mri_models.report import DOUBTS, ENGLISH, PARTS, PATTERNS, UNABLE, reason, score, tone
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
@@ -136,7 +136,7 @@ def _step(stage: str, report: Report | None) -> str:
     state = _state(stage, report)
     lines = f"<small>{QUESTIONS[stage]}</small>" if report is None else f"<em>{_STATE_WORDS[state]}</em>"
     if report and stage in MODEL_STAGES and (prediction := getattr(report, stage)):
-        lines += f"<small>{escape(name_of(prediction.label))} {score(prediction.confidence)}</small>"
+        lines += f"<small>{escape(f'{name_of(prediction.label)} {score(prediction.confidence)}')}</small>"
     return f'<li class="is-{state}">{mark(state)}<span class="mri-step"><b>{STEPS[stage]}</b>{lines}</span></li>'
 
 
@@ -166,9 +166,9 @@ def _explanation_line(report: Report) -> str:
     if report.diagnosis is None:
         return ""
     found = report.diagnosis
-    number, like = score(found.confidence), min(99, round(found.confidence * 100))
+    number, like = escape(score(found.confidence)), min(99, round(found.confidence * 100))
     return (
-        f'Class score <strong class="mri-number">{number}</strong>, accepted from {found.threshold:.2f}. '
+        f'Class score <strong class="mri-number">{number}</strong>, accepted from {escape(score(found.threshold))}. '
         f"Of validation images that scored like this, about {like} in 100 carried this label."
     )
 
@@ -188,10 +188,10 @@ def name_of(label: str) -> str:
 
 def _bars(stage: str, prediction: Prediction) -> str:
     rows = "".join(_rows(prediction))
-    least = f"accepted from {prediction.threshold:.2f}" if prediction.threshold <= 1 else "never accepted so far"
+    least = f"accepted from {score(prediction.threshold)}" if prediction.threshold <= 1 else "never accepted so far"
     return (
         f'<section><h3>{STEPS[stage].rstrip("?")}: class scores</h3><ul class="mri-bars">{rows}</ul>'
-        f'<p class="mri-quiet"><i class="mri-tick" aria-hidden="true"></i>{least}</p>'
+        f'<p class="mri-quiet"><i class="mri-tick" aria-hidden="true"></i>{escape(least)}</p>'
         f"<p>{escape(familiarity(prediction))}</p></section>"
     )
 
@@ -204,13 +204,13 @@ def _rows(prediction: Prediction) -> Iterator[str]:
         yield (
             f'<li class="{"is-best" if best else ""}"><span>{escape(name_of(label))}</span>'
             f'<span class="mri-track" aria-hidden="true"><i style="width:{share:.1%}"></i>{line}</span>'
-            f"<b>{score(share)}</b></li>"
+            f"<b>{escape(score(share))}</b></li>"
         )
 
 
 def familiarity(prediction: Prediction) -> str:
     """The out-of-distribution score in words."""
-    nearer = f"{prediction.ood_score:.0%} of validation images lie nearer to the training images"
+    nearer = f"{ENGLISH.share(prediction.ood_score)} of validation images lie nearer to the training images"
     if prediction.ood_score > prediction.ood_threshold:
         return f"Unlike anything the model was trained on: {nearer}."
     if prediction.ood_score > 0.8:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mri_models.explain import heat
-from mri_models.report import UNUSUAL, score
+from mri_models.report import ENGLISH, UNUSUAL, score
 from mri_models.types import Anomaly, Report
 
 CHIPS = {
@@ -60,12 +60,10 @@ def why_not(report: Report) -> str:
 
 
 def _lead(found: Anomaly) -> str:
-    share = SURE[found.category].format(share=f"{found.confidence:.0%}")
-    return (
-        f"{UNUSUAL[found.category]}. Anomaly score "
-        f'<strong class="mri-number">{score(found.score)}</strong>, higher than {found.percentile:.0%} of held-out '
-        f"normal brains. {share}"
-    )
+    share = SURE[found.category].format(share=ENGLISH.share(found.confidence))
+    higher = f"higher than {ENGLISH.share(found.percentile)} of held-out normal brains. {share}"
+    number = f'<strong class="mri-number">{escape(score(found.score))}</strong>'
+    return f"{UNUSUAL[found.category]}. Anomaly score {number}, {escape(higher)}"
 
 
 def _pictures(found: Anomaly) -> str:
@@ -79,7 +77,7 @@ def _pictures(found: Anomaly) -> str:
         f'<figure><img src="{data_uri(picture)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
         for picture, caption, alt in figures
     )
-    scale = f"{found.error_scale:.2f}"
+    scale = escape(score(found.error_scale))
     bar = f"Colours of the difference, the same for every image: black is 0, pale yellow {scale} or more"
     return (
         f'<div class="mri-triple">{shown}</div><div class="mri-heat" role="img" aria-label="{bar}"></div>'
@@ -103,16 +101,15 @@ def _histogram(found: Anomaly) -> str:
     )
     here = found.score * _WIDTH
     count = sum(found.normals)
-    alt = (
-        f"Scores of {count} held-out normal brains from 0 to 1; this image stands at {score(found.score)}; "
-        f"borderline from {found.borderline:.2f}, unusual from {found.threshold:.2f}"
-    )
+    limits = f"borderline from {score(found.borderline)}, unusual from {score(found.threshold)}"
+    alt = f"Scores of {count} held-out normal brains from 0 to 1; this image stands at {score(found.score)}; {limits}"
     return (
-        f'<svg class="mri-normals" viewBox="-8 0 {_WIDTH + 16} {_HEIGHT}" role="img" aria-label="{alt}">{bars}{lines}'
-        f'<path class="mri-here" d="M{here:.1f} {_BASE}l-6 10h12z"/><path class="mri-axis" d="M0 {_BASE}H{_WIDTH}"/>'
+        f'<svg class="mri-normals" viewBox="-8 0 {_WIDTH + 16} {_HEIGHT}" role="img" aria-label="{escape(alt)}">'
+        f'{bars}{lines}<path class="mri-here" d="M{here:.1f} {_BASE}l-6 10h12z"/>'
+        f'<path class="mri-axis" d="M0 {_BASE}H{_WIDTH}"/>'
         f'<text x="0" y="{_HEIGHT - 2}">0</text><text x="{_WIDTH}" y="{_HEIGHT - 2}" text-anchor="end">1</text></svg>'
-        f'<p class="mri-quiet">Bars: anomaly scores of {count} held-out normal brains. Dashed: borderline from '
-        f"{found.borderline:.2f}, unusual from {found.threshold:.2f}. Triangle: this image.</p>"
+        f'<p class="mri-quiet">Bars: anomaly scores of {count} held-out normal brains. Dashed: '
+        f"{escape(limits)}. Triangle: this image.</p>"
     )
 
 
