@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import gradio as gr
@@ -23,7 +24,8 @@ from mri_models.page.explore import STYLE_SHEET as EXPLORE_STYLE
 from mri_models.page.explore import Explorer, explore_tab
 from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
-from mri_models.page.shown import Reader, Shown
+from mri_models.page.session import Session
+from mri_models.page.shown import File, Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
 from mri_models.page.traffic import (
     MOST_WAITING,
@@ -104,21 +106,26 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 
 
 def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> None:
-    @handler
-    def show_upload(file: str) -> dict[Any, Any]:
-        return _answer(desk, reader.look(file))
+    def show(session: Session, file: File) -> dict[Any, Any]:
+        begun = perf_counter()
+        seen = dataclasses.replace(reader.look(file), begun=begun)
+        return _answer(desk, seen) if session.show(seen) else gr.skip()
 
     @handler
-    def show_example(event: gr.EventData) -> dict[Any, Any]:
-        return _answer(desk, reader.look(examples[event.name].path))
+    def show_upload(session: Session, file: str) -> dict[Any, Any]:
+        return show(session, file)
 
-    kept = (desk.tiles, desk.paper)
+    @handler
+    def show_example(session: Session, event: gr.EventData) -> dict[Any, Any]:
+        return show(session, examples[event.name].path)
+
+    kept = (desk.session, desk.tiles, desk.paper)
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
     answer.append(desk.paper.fold)
-    waiting = {"show_progress": "minimal", "show_progress_on": desk.way}
+    waiting = {"trigger_mode": "multiple", "show_progress": "minimal", "show_progress_on": desk.way}
     ends = [desk.drop.upload(None, **PAGE_ONLY), desk.tiles.select(None, **PAGE_ONLY)]  # of the last image's maps
-    uploaded = desk.drop.upload(show_upload, desk.drop, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
-    chosen = desk.tiles.select(show_example, None, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
+    uploaded = desk.drop.upload(show_upload, [desk.session, desk.drop], answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
+    chosen = desk.tiles.select(show_example, desk.session, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
     mapped = explained.connect(desk, reader, [uploaded, chosen], ends, handler, **ON_MAPS, **PAGE_ONLY)
     paper.connect(desk.paper, desk.shown, [uploaded.success, chosen.success, *mapped], **PAGE_ONLY)
 

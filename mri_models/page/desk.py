@@ -10,6 +10,7 @@ import gradio as gr
 from mri_models.explain import METHODS
 from mri_models.page import paper, render
 from mri_models.page.gallery import SELECT_JS
+from mri_models.page.session import Session
 from mri_models.page.viewer import VIEW_JS
 
 PLAIN: dict[str, Any] = {"apply_default_css": False}  # page.css alone dresses our HTML
@@ -28,6 +29,7 @@ watch('value', () => {
 class Desk:
     """The components of the Analyse tab."""
 
+    session: gr.State
     shown: gr.State
     drop: gr.File
     tiles: gr.HTML
@@ -82,6 +84,7 @@ def lay_out(tiles: str) -> Desk:
                 json = gr.JSON(show_label=False)
     shown = gr.State(time_to_live=600)
     return Desk(
+        session=gr.State(Session()),
         shown=shown,
         evidence=evidence,
         viewer=viewer,

@@ -13,10 +13,12 @@ from gradio.events import Dependency
 from mri_models.explain import METHODS, QUICK
 from mri_models.page import maps, outlined, render
 from mri_models.page.desk import Desk
+from mri_models.page.session import Session
 from mri_models.page.shown import GONE, Reader, Shown
 from mri_models.page.viewer import view
 
 Answer = dict[Any, Any]
+Result = tuple[Shown, Answer]  # what was worked out, and what is to change
 FAILED = "The map could not be worked out. Choose a method to try again."
 
 
@@ -32,41 +34,41 @@ def connect(
 
     ends: empty events that come just before a verdict's. guard: turns errors into messages.
     Each map is an event of its own: a visitor's verdict may wait for another's verdict, never for all of another's
-    maps.
+    maps. What is asked for while the same event runs comes after it.
     """
 
-    def first(seen: Shown | None, method: str) -> Answer:
-        if not (seen and seen.explainable):
-            return {desk.note: render.no_map()}
+    def first(seen: Shown, method: str) -> Result:
         seen = reader.explain(seen, QUICK)
-        return _mapped(desk, seen) | {desk.note: render.map_note(seen.report.explanation, _other(method))}
+        coming = {} if seen.failed else {desk.note: render.map_note(seen.report.explanation, _other(method))}
+        return seen, _mapped(desk, seen) | coming
 
-    def chosen(seen: Shown | None, method: str) -> Answer:
-        if seen is None:
-            return {desk.note: render.no_map(GONE)}
-        return _mapped(desk, reader.explain(seen, method)) if seen.explainable else {desk.note: render.no_map()}
+    def chosen(seen: Shown, method: str) -> Result:
+        seen = reader.explain(seen, method)
+        return seen, _mapped(desk, seen)
 
-    def check(seen: Shown | None) -> Answer:
-        return _mapped(desk, reader.check(seen)) if seen and seen.maps else {desk.compare: gr.skip()}
+    def check(seen: Shown) -> Result:
+        seen = reader.check(seen)
+        return seen, _mapped(desk, seen) if seen.maps and not seen.failed else gr.skip()
 
-    inputs, quiet = [desk.shown, desk.method], {"show_progress": "hidden", **options}
+    first, chosen, check = (guard(_while_shown(desk, event)) for event in (first, chosen, check))
+    quiet = {"show_progress": "hidden", "trigger_mode": "always_last", **options}
+    held = [desk.session, desk.shown]
     outputs = [desk.shown, desk.view, desk.note, desk.outlined, desk.maps, desk.compare, desk.json]
     busy = {key: value for key, value in quiet.items() if not key.startswith("concurrency")}
     radio = desk.method.input(lambda: render.map_note(None), None, desk.note, **busy)
-    at_once = [verdict.success(guard(first), inputs, outputs, **quiet) for verdict in verdicts]
-    mapped = [event.success(guard(chosen), inputs, outputs, **quiet) for event in (*at_once, radio)]
-    for event in (*at_once, *mapped):
-        event.failure(lambda: render.no_map(FAILED), None, desk.note, **busy)
-    checked = [event.success(guard(check), desk.shown, outputs, **quiet) for event in mapped]
+    at_once = [verdict.success(first, [*held, desk.method], outputs, **quiet) for verdict in verdicts]
+    mapped = [event.success(chosen, [*held, desk.method], outputs, **quiet) for event in (*at_once, radio)]
+    checked = [event.success(check, held, outputs, **quiet) for event in mapped]
     compared = _connect_comparison(desk, reader, guard, quiet)
     _cancel([radio, *at_once, *mapped, *checked, *compared], ends)
     return [event.success for event in (*mapped, *checked)]
 
 
 def _cancel(maps: Sequence[Dependency], ends: Sequence[Dependency]) -> None:
-    """A new image drops what is still worked out of the last one, which would else replace it on page and in session.
+    """A new image drops what is still waiting of the last one, so that its own maps need not wait for those.
 
-    A thread can't be stopped, so a dropped map is finished, and the next one waits for it.
+    A thread can't be stopped, so a map that was begun is finished, and the next one waits for it. What is dropped goes
+    on with its `failure` and `then`, so these events have neither.
 
     Gradio's `cancels=` wants events that exist already, and runs after those of the same click that are older than
     itself: after the verdict, whose own maps it would end.
@@ -84,33 +86,48 @@ def _connect_comparison(
     It waits its turn among the maps: beside one, each would write its own session over the other's.
     """
 
-    def start(seen: Shown | None) -> Answer:
-        if seen is None:
-            return {desk.note: render.no_map(GONE)}
-        return _compared(desk, dataclasses.replace(seen, comparing=True))
+    def start(seen: Shown) -> Result:
+        return seen, _compared(desk, dataclasses.replace(seen, comparing=True))
 
-    def another(seen: Shown | None) -> Answer:
-        if not (seen and seen.comparing and seen.missing):
-            return {desk.compare: gr.skip()}
-        current = seen.report
-        seen = reader.check(reader.explain(seen, seen.missing[0]))
-        comparing = bool(seen.missing)
-        return _compared(desk, dataclasses.replace(seen, report=current, comparing=comparing))
+    def another(seen: Shown) -> Result:
+        if not (seen.comparing and seen.missing):
+            return seen, gr.skip()
+        found = reader.explain(seen, seen.missing[0])
+        found = found if found.failed else reader.check(found)
+        comparing = bool(found.missing) and not found.failed
+        return found, _compared(desk, dataclasses.replace(found, report=seen.report, comparing=comparing))
 
-    def stop(seen: Shown | None) -> Answer:
-        return _compared(desk, dataclasses.replace(seen, comparing=False)) if seen else {desk.compare: gr.skip()}
-
+    start, another = (guard(_while_shown(desk, event)) for event in (start, another))
     waiting = quiet | {"show_progress": "minimal", "show_progress_on": desk.maps}
-    events = [desk.compare.click(guard(start), desk.shown, [desk.shown, desk.maps, desk.compare, desk.note], **waiting)]
+    held, outputs = [desk.session, desk.shown], [desk.shown, desk.maps, desk.compare, desk.note]
+    events = [desk.compare.click(start, held, outputs, **waiting)]
     for _ in METHODS:
-        another_one = events[-1].success(guard(another), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
-        another_one.failure(guard(stop), desk.shown, [desk.shown, desk.maps, desk.compare], **quiet)
-        events.append(another_one)
+        events.append(events[-1].success(another, held, outputs, **quiet))
     return events
 
 
+def _while_shown(desk: Desk, event: Callable[..., Result]) -> Callable[..., Answer]:
+    """An event of the image on screen, which changes nothing once another one stands there; tells what failed."""
+
+    def guarded(session: Session, seen: Shown | None, *choice: str) -> Answer:
+        if seen is None:
+            return {desk.note: render.no_map(GONE)}
+        if not seen.explainable:
+            return {desk.note: render.no_map()}
+        seen, answer = event(seen, *choice)
+        if not session.shows(seen):
+            return gr.skip()
+        if seen.failed:
+            gr.Warning(seen.failed)
+        return answer
+
+    return guarded
+
+
 def _mapped(desk: Desk, seen: Shown) -> Answer:
-    """Everything that shows the current map."""
+    """Everything that shows the current map; where it failed, what stood there before stays."""
+    if seen.failed:
+        return {desk.note: render.no_map(FAILED)}
     return _compared(desk, seen) | {
         desk.view: view(seen.scan, seen.report),
         desk.note: render.map_note(seen.report.explanation),

@@ -60,7 +60,7 @@ def lay_out() -> Paper:
 def connect(paper: Paper, shown: gr.State, results: Iterable[Any], **options: Any) -> None:
     """Keep the sheet up to date: when it is opened, when a field changes, and after each of `results` (events)."""
     inputs = [shown, paper.opened, paper.language, *paper.told]
-    quiet = {"show_progress": "hidden", **options}
+    quiet = {"show_progress": "hidden", "trigger_mode": "always_last", **options}
 
     def show(seen: Shown | None, opened: bool, language: str, *told: Any) -> str:
         if not opened:

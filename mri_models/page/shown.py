@@ -9,14 +9,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from mri_models.clock import since
+from mri_models.clock import Clock, since
 from mri_models.errors import FileRejected, InputError, ServiceError
 from mri_models.explain import on_grid, within
 from mri_models.intake import fingerprint
 from mri_models.page.traffic import BATCH_S, Traffic
 from mri_models.page.trust import is_checked
 from mri_models.pipeline import Pipeline, with_explanation
-from mri_models.types import Attribution, Report, Scan
+from mri_models.report import reason
+from mri_models.types import Attribution, Rejection, Report, Scan
 
 KEPT = 512  # px: twice a network's canvas
 File = str | Path | None
@@ -30,6 +31,8 @@ class Shown:
     scan: None where the file was refused before any model saw it.
     methods: how the accepted class can be explained; none where no stage accepted the image.
     maps: every map worked out so far, on a grid of at most KEPT pixels a side; comparing: whether all are asked for.
+    begun: when it was asked for, which tells one image of a session from the next.
+    failed: why the last map or check asked for is missing; the report's findings say it as well.
     """
 
     report: Report
@@ -37,6 +40,8 @@ class Shown:
     methods: tuple[str, ...] = ()
     maps: tuple[Attribution, ...] = ()
     comparing: bool = False
+    begun: float = 0.0
+    failed: str = ""
 
     @property
     def explainable(self) -> bool:
@@ -55,7 +60,8 @@ class Reader:
     `lend` wraps what needs a GPU. Hugging Face lends one to a process of its own, so the pipeline goes there by closure
     and only files, `Shown` and words cross the border; a list of files is one loan.
     `remember` is told of every analysed image, in this process: the drift monitor lives here.
-    `traffic` says what waits for what. A stage that fails or takes too long gives a report that says so.
+    `traffic` says what waits for what. A stage that fails or takes too long gives a report that says so; a map or its
+    checks leave the report as it was, but for a finding that says so.
     """
 
     def __init__(
@@ -104,8 +110,8 @@ class Reader:
 
         self.look = look_and_remember
         self.look_at_all = look_at_all_and_remember
-        self.explain: Callable[[Shown, str], Shown] = lend(explain)
-        self.check: Callable[[Shown], Shown] = lend(check)
+        self.explain: Callable[[Shown, str], Shown] = _or_say("There is no map", lend(explain))
+        self.check: Callable[[Shown], Shown] = _or_say("The map was not checked", lend(check))
 
 
 def _look(pipeline: Pipeline, file: File, pace: AbstractContextManager[None]) -> Shown:
@@ -125,6 +131,22 @@ def _look(pipeline: Pipeline, file: File, pace: AbstractContextManager[None]) ->
         report = pipeline.refuse(error, path.name)
     report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
     return Shown(report, scan, pipeline.methods(report))
+
+
+def _or_say(lost: str, work: Callable[..., Shown]) -> Callable[..., Shown]:
+    """`work` that can't cost a verdict: what is late or breaks leaves everything as it was, and says so."""
+
+    def worked(seen: Shown, *choice: str) -> Shown:
+        try:
+            with Clock({})("explanation"):
+                return dataclasses.replace(work(seen, *choice), failed="")
+        except ServiceError as error:
+            error.log_cause()
+            failed = f"{lost}. {reason(Rejection(error.stage, error.code, error.message))}"
+        report = dataclasses.replace(seen.report, findings=(*seen.report.findings, failed))
+        return dataclasses.replace(seen, report=report, failed=failed)
+
+    return worked
 
 
 def _explain(pipeline: Pipeline, seen: Shown, method: str) -> Shown:

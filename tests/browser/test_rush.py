@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 from fakes import scan_png
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from visitor import Outlining, Visits, upload
 
 from mri_models.explain import METHODS
@@ -15,14 +15,21 @@ from mri_models.types import Attribution, Report, Scan
 
 
 class Slow(Outlining):
-    """Explains and checks when it is told to."""
+    """Judges, explains and checks when it is told to."""
 
     def __init__(self):
         super().__init__()
-        self.explaining, self.checking = Event(), Event()
+        self.judging, self.explaining, self.checking = Event(), Event(), Event()
+        self.broken = False
+
+    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+        assert self.judging.wait(120)
+        return super().verdict(scan, name, read_ms=read_ms)
 
     def explain(self, scan: Scan, report: Report, method: str = "integrated_gradients") -> Attribution:
         assert self.explaining.wait(120)
+        if self.broken:
+            raise RuntimeError("out of memory")
         return super().explain(scan, report, method)
 
     def check(self, scan: Scan, report: Report, attribution: Attribution) -> Attribution:
@@ -38,9 +45,12 @@ def fake() -> Slow:
 @pytest.fixture(autouse=True)
 def told(fake: Slow) -> Iterator[None]:
     """A failing test must not leave the server waiting."""
+    fake.judging.set()
     fake.explaining.clear()
     fake.checking.clear()
+    fake.broken = False
     yield
+    fake.judging.set()
     fake.explaining.set()
     fake.checking.set()
 
@@ -54,6 +64,100 @@ def test_the_last_image_s_map_never_stands_under_the_next_verdict(visit: Visits,
     expect(page.locator("#note .mri-badge")).to_be_visible()
     expect(page.locator("#view .mri-under")).to_have_attribute("alt", "second.png, as the models see it")
     expect(page.locator("#note")).to_contain_text("no tumour pattern")
+
+
+def mapped(page: Page) -> None:
+    """A first image with two maps, which were checked."""
+    upload(page, "first.png", scan_png("glioma"))
+    expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
+
+
+def drop(page: Page, name: str, data: bytes) -> None:
+    """Hand a file in whose verdict nobody waits for; another one must not stand in its place."""
+    if (clear := page.locator("#drop button[aria-label='Clear']")).is_visible():
+        clear.click()
+    file = {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+    page.locator("#drop input[type=file]").set_input_files(file)
+    page.locator("#way .progress-text").wait_for()
+
+
+def expect_only_the_second(page: Page) -> None:
+    """Map, picture, tiles and JSON are of second.png, a brain without a tumour pattern."""
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text("second.png")
+    expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
+    expect(page.locator("#maps")).to_contain_text("no tumour pattern")
+    expect(page.locator("#note")).to_contain_text("no tumour pattern")
+    expect(page.locator("#view .mri-under")).to_have_attribute("alt", "second.png, as the models see it")
+    page.locator("#details > button").click()
+    expect(page.locator("#details")).to_contain_text("second.png")
+
+
+def test_a_method_chosen_while_the_next_verdict_is_worked_out_leaves_that_alone(visit: Visits, fake: Slow):
+    fake.explaining.set()
+    fake.checking.set()
+    page = visit()
+    mapped(page)
+    fake.judging.clear()
+    fake.explaining.clear()
+    drop(page, "second.png", scan_png("healthy"))
+    page.locator("#method").get_by_text("SHAP", exact=True).click()
+    expect(page.locator("#note")).to_contain_text("Working out")
+    fake.judging.set()
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text("second.png")
+    fake.explaining.set()
+    expect_only_the_second(page)
+
+
+def test_an_image_dropped_on_a_comparison_ends_it_without_a_word(visit: Visits, fake: Slow):
+    fake.explaining.set()
+    fake.checking.set()
+    page = visit()
+    mapped(page)
+    fake.explaining.clear()
+    page.locator("#compare").click()
+    expect(page.locator("#maps .is-waiting")).to_have_count(1)
+    upload(page, "second.png", scan_png("healthy"))
+    fake.explaining.set()
+    expect_only_the_second(page)
+
+
+def test_the_example_clicked_last_is_the_one_that_stands(visit: Visits, fake: Slow):
+    fake.explaining.set()
+    fake.checking.set()
+    page = visit()
+    fake.judging.clear()
+    tiles = page.locator("#gallery [data-example]")
+    names = [tiles.nth(place).get_attribute("data-example") for place in range(3)]
+    for place in range(3):
+        tiles.nth(place).click()
+        page.locator("#way .progress-text").wait_for()
+    fake.judging.set()
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text(names[2])
+    expect(page.locator("#view .mri-over")).to_be_visible()
+    expect(page.locator("#view .mri-under")).to_have_attribute("alt", f"{names[2]}, as the models see it")
+
+
+def test_a_map_that_breaks_is_told_and_leaves_the_verdict(visit: Visits, fake: Slow):
+    fake.explaining.set()
+    fake.checking.set()
+    page = visit()
+    mapped(page)
+    fake.broken = True
+    page.locator("#method").get_by_text("SHAP", exact=True).click()
+    expect(page.locator(".toast-body")).to_contain_text("There is no map. The step 'explanation' failed")
+    expect(page.locator("#note")).to_contain_text("Choose a method to try again")
+    page.locator(".toast-close").click()
+    expect(page.locator(".toast-body")).to_have_count(0)
+    page.locator("#compare").click()
+    expect(page.locator(".toast-body")).to_contain_text("There is no map")
+    expect(page.locator("#compare")).to_be_visible()
+    expect(page.locator("#maps [data-method]")).to_have_count(2)
+    fake.broken = False
+    page.locator("#method").get_by_text("Occlusion", exact=True).click()
+    expect(page.locator("#note .mri-map")).to_have_attribute("data-method", "occlusion")
+    expect(page.locator("#verdict h2")).to_contain_text("Resembles: glioma pattern")
+    visit.end()
+    visit.troubles[:] = [trouble for trouble in visit.troubles if "There is no map" not in trouble]
 
 
 def test_a_comparison_asked_for_while_maps_are_checked_is_made(visit: Visits, fake: Slow):

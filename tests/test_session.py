@@ -1,0 +1,87 @@
+"""What is on one visitor's screen, and that a map which comes late or breaks costs nobody a verdict."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from fakes import FakePipeline, scan_png, served
+from gradio_client import Client, handle_file
+
+from mri_models.errors import Overdue
+from mri_models.page.session import Session
+from mri_models.page.shown import Reader, Shown
+from mri_models.types import Attribution, Report
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.png"
+    path.write_bytes(scan_png("glioma"))
+    return path
+
+
+class Mapless(FakePipeline):
+    """Every map, or every check of one, raises this."""
+
+    def __init__(self, explaining: Exception | None = None, checking: Exception | None = None):
+        super().__init__()
+        self.explaining, self.checking = explaining, checking
+
+    def explain(self, *args: object, **options: object) -> Attribution:
+        if self.explaining:
+            raise self.explaining
+        return super().explain(*args, **options)
+
+    def check(self, *args: object) -> Attribution:
+        raise self.checking
+
+
+def test_an_image_begun_earlier_never_replaces_a_later_one():
+    session, first, second = Session(), Shown(Report("a"), begun=1.0), Shown(Report("b"), begun=2.0)
+    assert session.show(first)
+    assert session.shows(first)
+    assert session.show(second)
+    assert not session.show(first)
+    assert [session.shows(seen) for seen in (first, second)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("/home/jane"), "There is no map. The step 'explanation' failed (RuntimeError)."),
+        (Overdue("time_limit", "Late."), "There is no map. Late."),
+    ],
+)
+def test_a_map_that_breaks_is_a_finding_and_a_line_in_the_log(
+    scan: Path, caplog: pytest.LogCaptureFixture, error: Exception, told: str
+):
+    reader = Reader(Mapless(error))
+    seen = reader.look(scan)
+    with caplog.at_level(logging.ERROR):
+        failed = reader.explain(seen, "shap")
+    assert (failed.report.status, failed.report.explanation, failed.maps) == ("predicted", None, ())
+    assert failed.report.findings[:-1] == seen.report.findings
+    assert failed.report.findings[-1].startswith(told)
+    assert not failed.report.warnings  # the report's rules take those for burnt-in text
+    assert ("jane" in caplog.text) == isinstance(error, RuntimeError)
+
+
+def test_checks_that_break_leave_the_map(scan: Path):
+    reader = Reader(Mapless(checking=RuntimeError()))
+    seen = reader.check(reader.explain(reader.look(scan), "shap"))
+    assert seen.report.explanation.method == "shap"
+    assert seen.failed.startswith("The map was not checked. The step 'explanation' failed")
+
+
+def test_programs_get_their_verdict_without_the_map(scan: Path):
+    with served(Mapless(RuntimeError("out of memory"))) as url:
+        client = Client(url, verbose=False)
+        analysed = client.predict(handle_file(scan), True, api_name="/analyze")
+        picture, explained = client.predict(handle_file(scan), api_name="/explain")
+        written = client.predict(handle_file(scan), api_name="/report")
+    assert picture is None
+    for report in (analysed, explained, written["report"]):
+        assert (report["diagnosis"]["label"], report["explanation"]) == ("glioma", None)
+        assert report["findings"][-1].startswith("There is no map.")
