@@ -105,6 +105,7 @@ def test_failed_files_are_asked_again_only_on_request(tmp_path: Path):
     gentle = Job(str(folder), GentlePipeline)
     assert run_batch(gentle, out, workers=1).analysed == 0
     assert run_batch(gentle, out, workers=1, retry=True).outcomes == {"predicted": 3}
+    assert run_batch(gentle, out, workers=1).outcomes == {"predicted": 3}  # the failure's line is still there
     assert len(reports(out)) == 3
 
 

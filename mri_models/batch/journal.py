@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from io import BufferedWriter
 from pathlib import Path
@@ -19,7 +20,8 @@ SHARDS = "shards"
 RUN = "run.json"
 LINES = 50_000  # a shard: few enough that its file stays handy, many enough for ten million files
 SYNC_S = 5.0  # a killed process loses no appended line, a power cut those of so many seconds; both are analysed again
-_OFFSET_BITS = 40
+OUTCOMES = ("predicted", "rejected", *FAILURES)
+_OFFSET_BITS, _OUTCOME_BITS = 40, 3
 
 
 class Journal:
@@ -35,10 +37,10 @@ class Journal:
         self.folder = folder
         (folder / SHARDS).mkdir(parents=True, exist_ok=True)
         self._lock = (folder / SHARDS / "lock").open("wb")
-        self._places: dict[str, int] = {}  # name -> shard number and offset in one integer, for memory
+        self._places: dict[str, int] = {}  # name -> shard number, offset and outcome in one integer, for memory
         self._shard: BufferedWriter | None = None
         self._number, self._written, self._synced = 0, 0, monotonic()
-        self.statuses: dict[str, int] = {}  # of the answers that were here before
+        self._outcomes: Counter[str] = Counter()
         try:
             self._own(identity)
             for path in sorted((folder / SHARDS).glob("*.jsonl")):
@@ -64,11 +66,16 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
-    def append(self, name: str, line: str) -> None:
-        """Keep an answer: the file `name`, its line of JSON without line end."""
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Files by their latest answer: one of OUTCOMES."""
+        return dict(+self._outcomes)
+
+    def append(self, report: Mapping[str, Any], line: str) -> None:
+        """Keep an answer: a report, and the same as a line of JSON without line end."""
         if self._shard is None or self._written >= LINES:
             self._next_shard()
-        self._places[name] = self._number << _OFFSET_BITS | self._shard.tell()
+        self._keep(report["file"], outcome(report), self._shard.tell())
         self._shard.write(line.encode() + b"\n")
         self._shard.flush()
         self._written += 1
@@ -81,7 +88,7 @@ class Journal:
         shards = {}
         try:
             for name in sorted(self._places, key=key):
-                number, offset = divmod(self._places[name], 1 << _OFFSET_BITS)
+                number, offset = divmod(self._places[name] >> _OUTCOME_BITS, 1 << _OFFSET_BITS)
                 if number not in shards:
                     shards[number] = self._path(number).open("rb")
                 shards[number].seek(offset)
@@ -114,12 +121,19 @@ class Journal:
         offset = 0
         with path.open("rb") as lines:
             for line in lines:
-                if found := _name_and_status(line):
-                    name, status = found
-                    if not (retry and status in FAILURES):
-                        self._places[name] = self._number << _OFFSET_BITS | offset
-                        self.statuses[status] = self.statuses.get(status, 0) + 1
+                if found := _name_and_outcome(line):
+                    name, came = found
+                    if not (retry and came in FAILURES):
+                        self._keep(name, came, offset)
                 offset += len(line)
+
+    def _keep(self, name: str, came: str, offset: int) -> None:
+        """The answer at `offset` of the current shard takes the place of an earlier one to the same file."""
+        if name in self._places:
+            self._outcomes[OUTCOMES[self._places[name] & (1 << _OUTCOME_BITS) - 1]] -= 1
+        self._outcomes[came] += 1
+        place = self._number << _OFFSET_BITS | offset
+        self._places[name] = place << _OUTCOME_BITS | OUTCOMES.index(came)
 
     def _next_shard(self) -> None:
         if self._shard:
@@ -139,7 +153,7 @@ class Journal:
 
 
 def outcome(report: Mapping[str, Any]) -> str:
-    """ "predicted", "rejected", or the code of FAILURES where the pipeline gave no answer."""
+    """One of OUTCOMES: the report's status, or the code of FAILURES where the pipeline gave no answer."""
     code = report["rejection"] and report["rejection"]["code"]
     return code if code in FAILURES else report["status"]
 
@@ -154,12 +168,13 @@ def replace(path: Path, parts: Iterator[bytes] | list[bytes]) -> None:
     part.replace(path)
 
 
-def _name_and_status(line: bytes) -> tuple[str, str] | None:
+def _name_and_outcome(line: bytes) -> tuple[str, str] | None:
     """None for a torn or damaged line."""
     if not line.endswith(b"\n"):
         return None
     try:
         report = json.loads(line)
-        return report["file"], outcome(report)
+        found = report["file"], outcome(report)
     except (ValueError, KeyError, TypeError):
         return None
+    return found if isinstance(found[0], str) and found[1] in OUTCOMES else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from mri_models.batch.cluster import BLOCK, ray_answers, ray_cluster
 from mri_models.batch.crew import FAILURES, Crew, usable_cores
 from mri_models.batch.final import require, write_final
-from mri_models.batch.journal import Journal, outcome
+from mri_models.batch.journal import Journal
 from mri_models.batch.walk import walk
 from mri_models.batch.worker import Job
 from mri_models.errors import BatchError
@@ -87,21 +86,20 @@ def run_batch(
     identity |= {"method": job.method, "models": dict(models or {})}
     start, first = perf_counter(), None
     with _filing(out), Journal(out, identity, retry=retry) as journal:
-        outcomes, before = Counter(journal.statuses), len(journal)
+        before = len(journal)
         missing = (name for name in walk(Path(job.folder), out) if name not in journal)
         with _answers(job, missing, workers, ray) as (answers, size, cores), _progress(job, out, before) as bar:
             for line in answers:
                 report = json.loads(line)
-                journal.append(report["file"], line)
-                outcomes[outcome(report)] += 1
+                journal.append(report, line)
                 first = first or perf_counter()
-                bar.set_postfix({"failed": sum(outcomes[code] for code in FAILURES)}, refresh=False)
+                bar.set_postfix({"failed": sum(journal.outcomes.get(code, 0) for code in FAILURES)}, refresh=False)
                 bar.update()
         end = perf_counter()
         path = write_final(journal, form)
         first = first or end
         burst = BLOCK * size if ray else size
-        return Summary(path, outcomes, len(journal) - before, first - start, end - first, size, cores, burst)
+        return Summary(path, journal.outcomes, len(journal) - before, first - start, end - first, size, cores, burst)
 
 
 @contextmanager
