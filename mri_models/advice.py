@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mri_models.errors import ContextError
-from mri_models.types import Anomaly, Prediction, Report
+from mri_models.types import Anomaly, Mask, Prediction, Report
 from mri_models.wording import Wording, trait, vocabulary
 
 SECTIONS = ("findings", "context", "confidence", "changes", "suggestions")
@@ -141,9 +141,10 @@ def facts_of(report: Report, context: Context) -> dict[str, Any]:
         facts |= {f"{name}.{key}": value for key, value in _of_prediction(prediction).items()}
     if report.anomaly:
         facts |= {f"anomaly.{key}": value for key, value in _of_anomaly(report.anomaly).items()}
-    region = report.to_dict()["localization"] or {}  # by its public contract
-    if len(region.get("labels", ())) <= 1:  # "the region" of a spine would be most of it
-        facts |= {f"localization.{key}": region.get(key) for key in ("area_px", "area_mm2")}
+    if report.localization:
+        facts |= {f"localization.{key}": value for key, value in _of_outline(report.localization).items()}
+    if report.spine:
+        facts["spine.discs"] = report.spine.discs
     if report.explanation:
         facts["explanation.gap"] = report.explanation.completeness_gap
     facts |= {f"context.{key}": value for key, value in _of_context(context, report).items() if value}
@@ -185,6 +186,16 @@ def _of_anomaly(anomaly: Anomaly) -> dict[str, Any]:
         "threshold": anomaly.threshold,
         "short": anomaly.threshold - anomaly.score,
         "surplus": anomaly.score - anomaly.borderline,
+    }
+
+
+def _of_outline(mask: Mask) -> dict[str, Any]:
+    return {
+        "mask": mask,
+        "found": mask.found,
+        "sized": mask.spacing_mm is not None,
+        "score": mask.score,
+        "threshold": mask.threshold,
     }
 
 

@@ -136,21 +136,17 @@ def _findings(report: Report) -> list[str]:
 
 def levels(spine: SpineGrading) -> str:
     """Each disc's grade or range of grades, without a full stop."""
-    named = ", ".join(f"{disc.level} {disc.stated}" for disc in spine.discs)
+    named = ENGLISH.grades(spine.discs)
     return f"Pfirrmann grades (or, where one is not sure enough, their range), counted from the lowest disc: {named}"
 
 
 def outlined(mask: Mask) -> str:
     """What was outlined and how large it is, without a full stop."""
-    named = " and ".join(OUTLINED[label] for label in mask.labels)
     if not mask.found:
-        return f"Nothing could be outlined as {named} (peak {score(mask.score)}, asked {score(mask.threshold)})"
-    sizes = []
-    for label in mask.labels:
-        mm2 = mask.area_mm2(label)
-        size = f"{mask.area_px(label)} px" if mm2 is None else f"{mm2:.0f} mm²"
-        sizes.append(f"{OUTLINED[label]}, {size}")
-    return f"Outlined: {'; '.join(sizes)}"
+        peak = f"peak {score(mask.score)}, asked {score(mask.threshold)}"
+        return f"Nothing could be outlined as {ENGLISH.outlines(mask)} ({peak})"
+    unsized = "" if mask.spacing_mm else "; the file states no size of a pixel"
+    return f"Outlined: {ENGLISH.sizes(mask)}{unsized}"
 
 
 def unusual(anomaly: Anomaly) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mri_models.types import Disc, Mask
+
 LANGUAGES = ("en", "de")
 _WORDS = Path(__file__).with_name("rules") / "words.toml"
 _AND = {"en": "and", "de": "und"}
@@ -24,14 +26,16 @@ class Wording(string.Formatter):
     """Fills sentences like "It resembles {diagnosis.label:a}" in one language; facts are named in full, dots included.
 
     Forms after the colon: score, share, share1, whole (numbers); band (a class score in words and its range); name, a,
-    to (a term's forms, Name capitalised); list (several terms); one|many (chosen by a number or by how many there are).
+    to (a term's forms, Name capitalised); list (several terms); outlines, sizes (of a mask); grades (of discs);
+    one|many (chosen by a number or by how many there are).
     """
 
     def __init__(self, language: str):
         if language not in LANGUAGES:
             raise ValueError(f"language must be one of {LANGUAGES}, got {language!r}")
         self.language = language
-        self._numbers = {"score": self.score, "share": self.share, "share1": self.share1, "band": self.band}
+        numbers = {"score": self.score, "share": self.share, "share1": self.share1, "band": self.band}
+        self._forms = numbers | {"outlines": self.outlines, "sizes": self.sizes, "grades": self.grades}
 
     def fill(self, sentence: str, facts: Mapping[str, Any]) -> str:
         """The sentence with its facts; KeyError for a fact that is not known."""
@@ -44,8 +48,8 @@ class Wording(string.Formatter):
         if "|" in format_spec:
             one, many = format_spec.split("|")
             return one if (value if isinstance(value, int | float) else len(value)) == 1 else many
-        if format_spec in self._numbers:
-            return self._numbers[format_spec](value)
+        if format_spec in self._forms:
+            return self._forms[format_spec](value)
         if format_spec == "whole":
             return str(round(value))
         if format_spec == "list":
@@ -94,6 +98,25 @@ class Wording(string.Formatter):
         text = forms[form.lower()].format(term.replace("_", " "))
         return text[0].upper() + text[1:] if form == "Name" else text
 
+    def target(self, target: str) -> str:
+        """What a map is about: a class, or something at one level of a spine ("degeneration at L5/S1")."""
+        what, at, level = target.partition(" at ")
+        return f"{self.term(what)} {self.phrase('at')} {level}" if at else self.term(what)
+
+    def outlines(self, mask: Mask) -> str:
+        """Everything that a network outlines, found or not."""
+        return self.join([self._outline(label) for label in mask.labels])
+
+    def sizes(self, mask: Mask) -> str:
+        """What was outlined and how large it is: "discs, 2310 mm²; spinal canal, 1480 mm²"."""
+        return "; ".join(
+            f"{self._outline(label)}, {_size(mask, label)}" for label in mask.labels if mask.area_px(label)
+        )
+
+    def grades(self, discs: Sequence[Disc]) -> str:
+        """Each disc's grade or range of grades: "L5/S1 4, L4/L5 2 or 3"."""
+        return ", ".join(f"{disc.level} {' '.join(map(self.term, disc.stated.split()))}" for disc in discs)
+
     def join(self, parts: Sequence[str]) -> str:
         """ "a", "a and b", "a, b and c"."""
         if len(parts) < 2:
@@ -113,6 +136,10 @@ class Wording(string.Formatter):
     def disclaimer(self) -> str:
         return vocabulary()["disclaimer"][self.language]
 
+    def _outline(self, label: str) -> str:
+        known = vocabulary()["outlines"].get(label)
+        return known[self.language] if known else self.term(label)
+
     def _range(self, place: int) -> str:
         bands = vocabulary()["bands"]
         high = bands[place - 1]["from"] if place else 1.0
@@ -123,6 +150,14 @@ class Wording(string.Formatter):
 
     def _percent(self, number: str) -> str:
         return f"{number}\N{NO-BREAK SPACE}%" if self.language == "de" else f"{number}%"
+
+
+def _size(mask: Mask, label: str) -> str:
+    """Square millimetres, where the file stated the size of a pixel."""
+    mm2 = mask.area_mm2(label)
+    if mm2 is None:
+        return f"{mask.area_px(label)} px"
+    return f"{mm2:.0f} mm²" if mm2 >= 0.5 else "<1 mm²"
 
 
 def trait(term: str, name: str) -> Any:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from fakes import FakePipeline, anomaly_of, scan_png
+from volume_cases import discs
 
 from mri_models.advice import Context
 from mri_models.lettering import WARNING
-from mri_models.types import Attribution, Mask, Prediction, Rejection, Report
+from mri_models.report import complete, refusal
+from mri_models.types import Attribution, Mask, Prediction, Rejection, Report, SpineGrading
 
 PIPELINE = FakePipeline()
 SCAN = PIPELINE.read(scan_png("glioma"))
@@ -38,6 +40,33 @@ def outlined(outcome: str, area_px: int, pixel_mm2: float | None = None) -> Repo
     spacing = pixel_mm2 and (1.0, pixel_mm2)
     mask = Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5, spacing)
     return seen(outcome, localization=mask)
+
+
+def bands(*labels: str, found: bool = True, spacing: tuple[float, float] | None = None) -> Mask:
+    """One band of 40 pixels a label."""
+    values = np.repeat(np.arange(len(labels) + 1, dtype=np.uint8), 2)[:, None].repeat(20, 1)
+    score = 0.9 if found else 0.004
+    return Mask(values, (values > 0).astype(np.float32), labels, score, 0.5, spacing)
+
+
+def located(part: str, pattern: Prediction, mask: Mask, spine: SpineGrading | None = None) -> Report:
+    """A knee or spine, whose pattern follows from what was outlined."""
+    shown = replace(seen("knee").body_part, label=part)
+    rejection = refusal("diagnosis", pattern, SCAN, shown)
+    found = {"body_part": shown, "diagnosis": pattern, "rejection": rejection, "localization": mask, "spine": spine}
+    return complete(seen("knee", **found))
+
+
+_SURE, _NEAR, _WIDE = discs(3).discs
+GRADED = SpineGrading(
+    (_SURE, replace(_NEAR, accepted=False, span=(2, 3)), replace(_WIDE, accepted=False, span=(1, 3))),
+    pattern("severe", threshold=1.01, accepted=False),
+)
+BACK = bands("disc", "vertebra", "canal", spacing=(0.5, 0.5))
+SPINE = located("spine", GRADED.overall, BACK, GRADED)
+SPINE_ANSWERED = located("spine", pattern("severe"), replace(BACK, spacing_mm=None), GRADED)
+KNEE_TORN = located("knee", pattern("acl_tear"), bands("acl_tear", spacing=(0.1, 0.1)))
+KNEE_INTACT = located("knee", pattern("no_acl_tear_seen"), bands("acl_tear", found=False))
 
 
 # (report, context, rules that must speak, rules that must not)
@@ -114,10 +143,19 @@ CASES = {
     "tumour without outline": (
         refused("networks_disagree", "diagnosis", outlined("glioma", 0)),
         None,
-        "R-disagree W-disagree S-disagree",
+        "R-disagree W-disagree S-disagree L-nothing",
         "L-pixels R-otherwise",
     ),
     "outline without tumour": (outlined("healthy", 90), None, "L-pixels L-surplus S-disagree", "R-disagree"),
+    "spine, graded without a pattern": (
+        SPINE,
+        None,
+        "F-discs C-discs S-discs L-area R-bar C-closed",
+        "S-mri L-pixels L-surplus F-pattern",
+    ),
+    "spine, graded and answered": (SPINE_ANSWERED, None, "F-discs F-pattern L-pixels S-pattern", "S-discs L-area"),
+    "knee, torn": (KNEE_TORN, None, "F-pattern L-area S-abnormal", "L-nothing F-discs L-surplus"),
+    "knee, no tear": (KNEE_INTACT, None, "F-pattern L-nothing S-pattern", "L-area L-pixels L-surplus"),
     "burnt-in text": (seen("glioma", warnings=(WARNING,)), None, "F-lettering F-pattern", "R-otherwise"),
     "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
     **{

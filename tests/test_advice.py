@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from advice_cases import CASES, ILL, pattern, seen
+from advice_cases import (
+    CASES,
+    ILL,
+    KNEE_INTACT,
+    KNEE_TORN,
+    SPINE,
+    SPINE_ANSWERED,
+    outlined,
+    pattern,
+    seen,
+)
 from fakes import OUTCOMES
 from places import ROOT
 
 from mri_models import report as wording_of_report
 from mri_models.advice import SECTIONS, Advice, Context, Rule, advise, facts_of, load_rules
 from mri_models.errors import ContextError
-from mri_models.types import DISCLAIMER
+from mri_models.lettering import WARNING
+from mri_models.report import complete
+from mri_models.types import DISCLAIMER, Report
 from mri_models.wording import LANGUAGES, Wording, vocabulary
 
 # The vocabulary of claims that no rule may make, and of promises.
@@ -29,6 +42,9 @@ FORMS = {
     "en": ("Show this to a radiologist", "Repeat with"),
     "de": ("Zeigen Sie das Bild einer Radiologin oder einem Radiologen", "Wiederholen Sie es mit"),
 }
+
+
+LETTERED = seen("glioma", warnings=(WARNING,))
 
 
 def spoken(advice: Advice) -> Mapping[str, str]:
@@ -87,9 +103,38 @@ def test_suggestions_only_show_or_repeat(language: str):
     assert [text for text in suggestions if not text.startswith(FORMS[language])] == []
 
 
-def test_the_english_findings_are_the_reports_own():
-    report = seen("glioma")
-    assert set(report.findings) <= {sentence.text for sentence in advise(report).findings}
+@pytest.mark.parametrize(
+    "report",
+    [seen("glioma"), outlined("healthy", 90), SPINE, SPINE_ANSWERED, KNEE_TORN, KNEE_INTACT, LETTERED],
+    ids=["brain", "outlined", "spine", "spine answered", "knee torn", "knee intact", "lettered"],
+)
+def test_the_english_findings_are_the_reports_own(report: Report):
+    own = set(complete(report).findings) - {report.rejection and report.rejection.message}
+    assert len(own) >= 3
+    assert own <= {sentence.text for sentence in advise(report).findings}
+
+
+def test_a_spines_discs_are_graded_in_both_languages():
+    english, german = (spoken(advise(SPINE, language=language)) for language in LANGUAGES)
+    assert english["F-discs"].endswith("lowest disc: L5/S1 2, L4/L5 2 or 3, L3/L4 1 to 3.")
+    assert german["F-discs"].endswith("Bandscheibe: L5/S1 2, L4/L5 2 oder 3, L3/L4 1 bis 3.")
+    assert english["L-area"] == "Outlined: discs, 10 mm²; vertebrae, 10 mm²; spinal canal, 10 mm²."
+    assert german["L-area"] == "Umrissen: Bandscheiben, 10 mm²; Wirbel, 10 mm²; Wirbelkanal, 10 mm²."
+    for disc in SPINE.spine.discs:
+        assert Wording("en").grades([disc]) == f"{disc.level} {disc.stated}"
+
+
+def test_an_area_is_not_rounded_to_nothing_and_what_has_none_is_not_named():
+    mask = KNEE_TORN.localization
+    assert (
+        Wording("en").sizes(replace(mask, labels=("acl_tear", "disc"))).endswith("anterior cruciate ligament, <1 mm²")
+    )
+
+
+def test_a_map_of_a_disc_has_its_words():
+    assert Wording("en").target("degeneration at L5/S1") == "degeneration at L5/S1"
+    assert Wording("de").target("degeneration at L5/S1") == "Degeneration auf Höhe L5/S1"
+    assert Wording("de").target("glioma") == "Gliom-Muster"
 
 
 def test_every_code_and_label_has_its_words():
@@ -99,7 +144,12 @@ def test_every_code_and_label_has_its_words():
     listed = {c for rule in load_rules() for c in _listed(rule)}
     assert len(codes) > 20
     assert codes - listed == set()
+    assert of_each(vocabulary()["outlines"], "en") == wording_of_report.OUTLINED
     assert set(wording_of_report.PATTERNS) | set(wording_of_report.PARTS) <= set(vocabulary()["terms"])
+
+
+def of_each(terms: Mapping[str, Mapping[str, str]], language: str) -> dict[str, str]:
+    return {term: forms[language] for term, forms in terms.items()}
 
 
 def _listed(rule: Rule) -> list[str]:

@@ -12,6 +12,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from advice_cases import SCAN, SPINE
 from fakes import FakePipeline, scan_png
 from PIL import Image
 from pypdf import PdfReader
@@ -95,6 +96,16 @@ def test_the_pdf_shows_what_was_outlined(language: str):
     assert len(images) == 1 + 1 + 1 + 3 + 1  # one more than without
     captions = {"en": "Outlined: what resembles a tumour", "de": "Umrissen: was einem Tumor ähnelt"}
     assert captions[language] in pages(report.to_pdf(language=language))[0]
+
+
+def test_a_spines_paper_tells_its_discs_and_in_german_says_so_in_german():
+    target = Attribution(SCAN.pixels * 1, "integrated_gradients", "degeneration at L5/S1", 1.0)
+    report = replace(SPINE, scan=SCAN, localization=None, explanation=target)
+    text = " ".join(pages(report.to_pdf(language="de")))
+    assert "L5/S1 2, L4/L5 2 oder 3, L3/L4 1 bis 3." in text
+    assert "spricht für: Degeneration auf Höhe L5/S1" in text
+    for written in (" ".join(pages(report.to_pdf())), markdown(document(report)), sheet(report, Context(), "en")):
+        assert "L5/S1 2, L4/L5 2 or 3, L3/L4 1 to 3." in written
 
 
 @pytest.mark.parametrize("mapped", [True, False])

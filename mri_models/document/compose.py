@@ -76,7 +76,7 @@ def _picture(report: Report, wording: Wording) -> Iterator[Block]:
         pixels = np.asarray(picture(scan).convert("L"))
         yield Figures((Figure(pixels, wording.phrase("plain"), wording.phrase("plain")), *outline))
         return
-    target = wording.term(found.target)
+    target = wording.target(found.target)
     caption = f"{wording.phrase('overlay')} ({wording.term(found.method)})"
     key = ColourKey(_AGAINST_FOR, wording.phrase("against"), f"{wording.phrase('for')}: {target}")
     pixels = np.asarray(overlay(scan, on_grid(found, scan.shape)))
@@ -86,7 +86,7 @@ def _picture(report: Report, wording: Wording) -> Iterator[Block]:
 def _outline(scan: Scan, mask: Mask | None, wording: Wording) -> Iterator[Figure]:
     """The scan with what was outlined, where something was."""
     if mask and mask.found:
-        caption = f"{wording.phrase('outline')}: {', '.join(map(wording.term, mask.labels))}"
+        caption = f"{wording.phrase('outline')}: {wording.outlines(mask)}"
         yield Figure(np.asarray(drawn(scan, _thinned(mask, scan.shape))), caption, caption)
 
 
