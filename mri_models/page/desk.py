@@ -16,10 +16,16 @@ from mri_models.page.viewer import VIEW_JS
 PLAIN: dict[str, Any] = {"apply_default_css": False}  # page.css alone dresses our HTML
 METHOD_CHOICES = [(render.METHOD_NAMES[method], method) for method in METHODS]
 # A live region must outlive its content; after a click on a low tile, or on a phone, the answer is out of sight.
+# Of work that shows its progress, only start and end are scrolled to.
 ANNOUNCE_JS = """
 element.setAttribute('aria-live', 'polite');
+let busy = false;
 watch('value', () => {
-  const way = document.getElementById('way'), { top } = way.getBoundingClientRect();
+  const was = busy;
+  busy = Boolean(element.querySelector('progress'));
+  if (was && busy) return;
+  const way = element.closest('[role=tabpanel]').querySelector('#way, #vol-way');
+  const { top } = way.getBoundingClientRect();
   if (top < 0 || top > innerHeight / 2) way.scrollIntoView();
 });
 """

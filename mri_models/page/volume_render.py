@@ -26,10 +26,10 @@ def invitation() -> str:
 
 
 def progress(step: Progress) -> str:
-    """What is being done, and how far it is."""
+    """What is being done, and how far it is; not read aloud, for it changes with every slice."""
     counted = f": {step.done + 1} of {step.total}" if step.total > 1 else " …"
     return (
-        f'<div class="mri-verdict vol-progress"><p class="mri-busy">{escape(step.what)}{counted}</p>'
+        f'<div class="mri-verdict vol-progress" aria-live="off"><p class="mri-busy">{escape(step.what)}{counted}</p>'
         f'<progress max="{step.total}" value="{step.done}" aria-label="{escape(step.what, quote=True)}"></progress>'
         "</div>"
     )

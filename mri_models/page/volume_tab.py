@@ -86,7 +86,7 @@ def volume_tab(reader: VolumeReader, examples: Path) -> None:
         yield from show([known[event.name].path])
 
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) is not desk.tiles]
-    options = {"show_progress": "hidden", **ON_VOLUMES, **PAGE_ONLY}
+    options = {"trigger_mode": "multiple", "show_progress": "hidden", **ON_VOLUMES, **PAGE_ONLY}
     desk.drop.upload(show_upload, desk.drop, answer, **options)
     desk.tiles.select(show_example, None, answer, **options)
 

@@ -137,6 +137,19 @@ def test_the_example_clicked_last_is_the_one_that_stands(visit: Visits, fake: Sl
     expect(page.locator("#view .mri-under")).to_have_attribute("alt", f"{names[2]}, as the models see it")
 
 
+def test_the_volume_clicked_last_is_the_one_that_stands(visit: Visits, fake: Slow):
+    page = visit("Volume")
+    fake.judging.clear()
+    tiles = page.locator("#vol-gallery [data-example]")
+    last = tiles.nth(1).get_attribute("data-example")
+    for place in range(2):
+        tiles.nth(place).click()
+        expect(page.locator("#vol-verdict progress")).to_be_visible()
+    fake.judging.set()
+    expect(page.locator("#vol-verdict .mri-kicker")).to_contain_text(last)
+    expect(page.locator("#vol-verdict progress")).to_have_count(0)
+
+
 def test_a_map_that_breaks_is_told_and_leaves_the_verdict(visit: Visits, fake: Slow):
     fake.explaining.set()
     fake.checking.set()

@@ -102,6 +102,27 @@ def test_a_phone_needs_no_sideways_scroll(visit: Visits, theme: str, keep: Calla
     keep(page, f"volume-phone-{theme}")
 
 
+def test_a_phone_is_shown_start_and_end_and_only_the_end_is_read_aloud(visit: Visits):
+    page = visit("Volume", width=390, height=844)
+    page.evaluate(
+        "Element.prototype.scrollIntoView = function () { (window.asked ??= []).push(this.id); }"
+    )  # Gradio scrolls too
+    page.evaluate(
+        """() => { window.aloud = new Set();
+        const verdict = document.getElementById('vol-verdict');
+        new MutationObserver(() => {
+          const shown = verdict.querySelector('.mri-verdict');
+          if (shown) window.aloud.add(`${shown.className}: ${shown.closest('[aria-live]').ariaLive}`);
+        }).observe(verdict, { childList: true, subtree: true }); }"""
+    )
+    upload_volume(page, "mine.nii.gz", TUMOUR_SCAN)
+    page.locator(".vol-view[data-ready]").wait_for()
+    assert [name for name in page.evaluate("window.asked") if name] == ["vol-way"] * 2
+    aloud = page.evaluate("[...window.aloud]")
+    assert "mri-verdict vol-progress: off" in aloud
+    assert "mri-verdict is-passed: polite" in aloud
+
+
 def test_the_examples_are_offered_and_open(visit: Visits):
     page = visit("Volume")
     page.locator('#vol-gallery [data-example="21_brain_t1.nii.gz"]').click()
