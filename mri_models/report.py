@@ -66,10 +66,10 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
         name = PARTS[part.label] if part else "this body part"
         message = f"Unable to determine: no {name} model has passed its bar yet, so no pattern is named."
         return Rejection(stage, "no_model", message)
-    best = score(prediction.confidence)
-    if stage == "gate" and prediction.label != "mri":
+    best, enough = score(prediction.confidence), prediction.confidence >= prediction.threshold
+    if stage == "gate" and prediction.label != "mri" and enough:  # unfamiliar too: nothing but MRI is familiar
         return Rejection(stage, "not_mri", f"This does not look like an MRI (score {best}). Send an MR image.")
-    if stage == "body_part" and prediction.label == "other" and prediction.confidence >= prediction.threshold:
+    if stage == "body_part" and prediction.label == "other" and enough:
         message = f"This looks like a body part outside {SUPPORTED} (score {best}). Send one of those."
         return Rejection(stage, "unsupported_body_part", message)
     if prediction.accepted:
@@ -81,7 +81,7 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
             "pattern. Its scores are for study only."
         )
         return Rejection(stage, "no_model", message)
-    if prediction.confidence < prediction.threshold:
+    if not enough:
         message = (
             f"Unable to determine: the best score, {_label(prediction)} {best}, is below the "
             f"{score(prediction.threshold)} that this stage asks for. Try a sharper, uncropped slice without "

@@ -57,6 +57,8 @@ def located(part: str, pattern: Prediction, mask: Mask, spine: SpineGrading | No
     return complete(seen("knee", **found))
 
 
+_UNSURE = replace(seen("photo").gate, confidence=0.51, probabilities={"mri": 0.49, "not_mri": 0.51})
+DOUBTFUL = complete(seen("photo", gate=_UNSURE, rejection=refusal("gate", _UNSURE, SCAN, None)))
 _SURE, _NEAR, _WIDE = discs(3).discs
 GRADED = SpineGrading(
     (_SURE, replace(_NEAR, accepted=False, span=(2, 3)), replace(_WIDE, accepted=False, span=(1, 3))),
@@ -131,6 +133,7 @@ CASES = {
     ),
     "another part": (seen("shoulder"), None, "R-other-part W-other-class S-body-part", "F-part"),
     "a photo, urgent": (seen("photo"), ILL, "R-not-mri W-other-class S-mr-image X-unseen", "F-mri S-mri S-urgent"),
+    "perhaps no MRI": (DOUBTFUL, None, "R-uncertain C-gate W-short S-sharper", "R-not-mri W-other-class S-mr-image"),
     "header": (refused("header_modality", "gate", seen("photo")), None, "R-header W-header S-mr-image", "R-not-mri"),
     "map that misses": (
         seen("glioma", explanation=Attribution(SCAN.pixels * 1, "integrated_gradients", "glioma", 1.0, 0.3)),

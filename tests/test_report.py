@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from advice_cases import SCAN, pattern, refused, seen
+from advice_cases import DOUBTFUL, SCAN, pattern, refused, seen
 from fakes import anomaly_of
 
 from mri_models.advice import advise
@@ -46,6 +46,13 @@ def test_findings_page_and_paper_write_a_number_alike():
     assert low.count("higher than <1% of held-out normal brains") == 3
     assert len(re.findall(r"[Aa]nomaly score (?:<[^>]+>)?<0\.01", low)) >= 3
     assert ">99% of validation images lie nearer" in high
+
+
+def test_below_its_threshold_nobody_says_that_it_is_no_mri():
+    text = everywhere(DOUBTFUL)
+    assert "Refused" not in text
+    assert "Unable to determine" in render.headline(DOUBTFUL)
+    assert "the best score, not an MRI 0.51, is below the 0.80 that this stage asks for" in text
 
 
 def test_a_threshold_that_no_score_reaches_is_said_in_words():

@@ -56,7 +56,9 @@ def test_refused_report_is_plain_json_with_disclaimer():
     [
         ("gate", prediction("mri"), "CT", "header_modality"),
         ("gate", prediction("not_mri"), None, "not_mri"),
-        ("gate", prediction("not_mri", 0.55), None, "not_mri"),
+        ("gate", prediction("not_mri", 0.55), None, "uncertain"),
+        ("gate", prediction("not_mri", ood=1.0), None, "not_mri"),
+        ("gate", prediction("not_mri", 0.55, ood=1.0), None, "uncertain"),
         ("gate", prediction("mri", 0.7), None, "uncertain"),
         ("gate", prediction("mri", 0.99, ood=1.0), "MR", "unfamiliar"),
         ("gate", prediction("mri", 0.99), "MR", None),
