@@ -15,6 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from mri_models.errors import FileRejected
 from mri_models.jpeg_lossless import decode, parse
+from mri_models.pace import step
 from mri_models.pixels import check_pixel_count
 from mri_models.volumes.limits import check_ratio
 
@@ -138,7 +139,9 @@ def _check_size(size: tuple[int, int], dataset: FileDataset) -> None:
 
 
 def _frames(dataset: FileDataset) -> Iterator[bytes]:
-    return generate_frames(dataset.PixelData, number_of_frames=_count(dataset))
+    for data in generate_frames(dataset.PixelData, number_of_frames=_count(dataset)):
+        step()  # hundreds of frames may lie ahead
+        yield data
 
 
 def _count(dataset: FileDataset) -> int:

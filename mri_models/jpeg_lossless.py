@@ -14,11 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 _CHUNK = 1 << 16  # bytes whose bit positions are looked up at a time
+_INTERVALS = 4096  # restart intervals of a frame; encoders write a few rows in each, and each costs a tenth of a ms
 _AHEAD = 8  # bytes that a code and its extra bits may reach beyond their first byte, rounded up
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _END = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 _SOF3, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
+
+_Table = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _GUESS = {
     2: lambda left, up, corner: up,
@@ -34,8 +37,8 @@ _GUESS = {
 class LosslessFrame:
     """What the headers say of one frame in one grey scan. predictor: 1 to 7; shift: low bits that were left out.
 
-    restart: rows between two restart markers, 0 for none. table: 16-bit window -> (code length, category).
-    entropy: the coded bytes.
+    restart: rows between two restart markers, 0 for none. table: 16-bit window -> (code length, category, bits of the
+    code and of what follows it). entropy: the coded bytes.
     """
 
     rows: int
@@ -44,7 +47,7 @@ class LosslessFrame:
     predictor: int
     shift: int
     restart: int
-    table: tuple[np.ndarray, np.ndarray]
+    table: _Table
     entropy: bytes
 
 
@@ -65,17 +68,20 @@ def parse(data: bytes) -> LosslessFrame:
             samples, _, table, predictor, _, shift = struct.unpack(">6B", body)
             if not size or samples != 1 or not 1 <= predictor <= 7 or shift & 15 >= size[2] or interval % size[1]:
                 raise ValueError(f"scan of {samples} samples, predictor {predictor}, restart every {interval} pixels")
+            restart = interval // size[1]
+            if restart and size[0] > restart * _INTERVALS:
+                raise ValueError("too many restart intervals")
             stop = _END.search(data, end)
             entropy = data[end : stop.start() if stop else len(data)]
-            return LosslessFrame(*size, predictor, shift & 15, interval // size[1], tables[table >> 4], entropy)
+            return LosslessFrame(*size, predictor, shift & 15, restart, _spread(*tables[table >> 4]), entropy)
     raise ValueError("no scan")
 
 
 def decode(frame: LosslessFrame) -> np.ndarray:
     """(rows, columns) uint16. Raises ValueError for codes that no table has and for data that end early."""
-    pieces = _RESTART.split(frame.entropy) if frame.restart else [frame.entropy]
     height = frame.restart or frame.rows
     tops = range(0, frame.rows, height)
+    pieces = _RESTART.split(frame.entropy, len(tops)) if frame.restart else [frame.entropy]
     if len(pieces) < len(tops):
         raise ValueError(f"{len(pieces)} of {len(tops)} restart intervals")
     values = np.empty((frame.rows, frame.columns), np.uint16)
@@ -107,34 +113,38 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         at = end
 
 
-def _tables(body: bytes) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Huffman tables by number, spread over all 16-bit windows; windows that start with no code have length 0."""
-    found = {}
-    while body:
-        counts = body[1:17]
-        categories = body[17 : 17 + sum(counts)]
+def _tables(body: bytes) -> dict[int, tuple[bytes, bytes]]:
+    """Huffman tables by number: (how many codes have 1, 2, ... 16 bits, their categories)."""
+    found, at = {}, 0
+    while at < len(body):
+        counts = body[at + 1 : at + 17]
+        categories = body[at + 17 : at + 17 + sum(counts)]
         if len(counts) != 16 or len(categories) != sum(counts) or max(categories, default=0) > 16:
             raise ValueError("a Huffman table of another kind")
-        lengths, values = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.uint8)
-        start, k = 0, 0
-        for length, count in enumerate(counts, 1):
-            for category in categories[k : k + count]:
-                stop = start + (1 << (16 - length))
-                if stop > 1 << 16:
-                    raise ValueError("more Huffman codes than there are")
-                lengths[start:stop], values[start:stop] = length, category
-                start = stop
-            k += count
-        found[body[0] & 15] = lengths, values
-        body = body[17 + len(categories) :]
+        found[body[at] & 15] = counts, categories
+        at += 17 + len(categories)
     return found
 
 
-def _differences(entropy: bytes, table: tuple[np.ndarray, np.ndarray], count: int) -> np.ndarray:
+def _spread(counts: bytes, categories: bytes) -> _Table:
+    """A Huffman table over all 16-bit windows; those that start with no code have length 0, and bits 1."""
+    lengths, values = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.uint8)
+    start, k = 0, 0
+    for length, count in enumerate(counts, 1):
+        for category in categories[k : k + count]:
+            stop = start + (1 << (16 - length))
+            if stop > 1 << 16:
+                raise ValueError("more Huffman codes than there are")
+            lengths[start:stop], values[start:stop] = length, category
+            start = stop
+        k += count
+    bits = lengths + np.where(values < 16, values, 0)
+    return lengths, values, np.maximum(bits, 1)  # without a code the walk goes on, and the check in `_read` ends it
+
+
+def _differences(entropy: bytes, table: _Table, count: int) -> np.ndarray:
     """`count` differences, int32: a code says how many bits follow, those are the value (T.81, F.1.2.1 and H.1.2.2)."""
-    lengths, categories = table
-    extra = np.where(categories < 16, categories, 0)
-    steps = np.maximum(lengths + extra, 1)  # 1 where there is no code: the walk goes on, and the check below ends it
+    steps = table[2]
     octets = np.frombuffer(entropy + bytes(_AHEAD), np.uint8)
     found, done, bit = np.empty(count, np.int32), 0, 0
     for first in range(0, len(entropy), _CHUNK):
@@ -181,13 +191,13 @@ def _ahead(piece: np.ndarray, at: np.ndarray) -> np.ndarray:
     return wide << (at & 7) & 0xFFFFFFFFFF
 
 
-def _read(piece: np.ndarray, at: np.ndarray, table: tuple[np.ndarray, np.ndarray], into: np.ndarray) -> int:
+def _read(piece: np.ndarray, at: np.ndarray, table: _Table, into: np.ndarray) -> int:
     """Write the differences of the codes at these positions; how many they are."""
     wide = _ahead(piece, at)
-    lengths, categories = (part[wide >> 24 & 0xFFFF].astype(np.int64) for part in table)
+    lengths, categories, bits = (part[wide >> 24 & 0xFFFF].astype(np.int64) for part in table)
     if not lengths.all():
         raise ValueError("a code that the table does not have")
-    low = wide >> (40 - lengths - np.where(categories < 16, categories, 0)) & (1 << categories) - 1
+    low = wide >> (40 - bits) & (1 << categories) - 1
     half = 1 << np.maximum(categories - 1, 0)
     values = np.where(low < half, low - (1 << categories) + 1, low)
     into[: len(at)] = np.where(categories < 16, values, 1 << 15)

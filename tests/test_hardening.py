@@ -26,9 +26,10 @@ from test_intake import RAMP, code_of, dicom, encoded
 from volume_cases import head, named, series, zipped
 
 from mri_models import jpeg_lossless as lossless
-from mri_models.compressed import MAX_INFLATED, MAX_SCANS, inflated, unpack_rle
-from mri_models.errors import FileRejected
+from mri_models.compressed import MAX_INFLATED, MAX_SCANS, inflated, unpack_lossless, unpack_rle
+from mri_models.errors import FileRejected, Overdue
 from mri_models.intake import read_scan
+from mri_models.pace import Pace
 from mri_models.volumes.intake import read_volume
 
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
@@ -113,6 +114,29 @@ def peak_of(read: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_restart_intervals_are_cheap_and_few(monkeypatch: pytest.MonkeyPatch):
+    spread, calls = lossless._spread, []
+    monkeypatch.setattr(lossless, "_spread", lambda *table: calls.append(table) or spread(*table))
+    values = np.arange(4097, dtype=np.uint16)[:, None]
+    for rows, restart in ((4096, 1), (4097, 2)):
+        read = lossless.decode(lossless.parse(jpeg_lossless(values[:rows], restart=restart)))
+        np.testing.assert_array_equal(read, values[:rows])
+    assert len(calls) == 2  # of 64 kB, once a frame
+    with pytest.raises(ValueError, match="too many restart intervals"):
+        lossless.parse(jpeg_lossless(values, restart=1))
+
+
+def test_many_frames_of_a_file_keep_the_pace():
+    frame = jpeg_lossless(DEEP)
+    packed = dicom(DEEP, JPEGLossless, PixelData=encapsulate([frame] * 3), NumberOfFrames=3)
+    steps: list[None] = []
+    with Pace(60, lambda: steps.append(None)).kept():
+        unpack_lossless(dcmread(io.BytesIO(packed)))
+    assert len(steps) == 3
+    with Pace(-1).kept(), pytest.raises(Overdue):
+        unpack_lossless(dcmread(io.BytesIO(packed)))
 
 
 def test_a_deflated_bomb_is_not_inflated():
