@@ -141,7 +141,7 @@ def _answer(desk: Desk, seen: Shown) -> dict[Any, Any]:
         desk.viewer: gr.Column(visible=seen.scan is not None),
         desk.view: view(seen.scan, seen.report),
         desk.method: gr.Radio(visible=len(seen.methods) > 1),
-        desk.note: render.map_note(None) if seen.explainable else render.no_map(),
+        desk.note: render.map_note(None) if seen.explainable else explained.unexplained(seen.report),
         desk.maps: gr.HTML("", visible=False),
         desk.compare: gr.Button(visible=False),
         desk.scores: render.scores(seen.report),

@@ -17,7 +17,7 @@ from places import EXAMPLES
 from mri_models.clock import Clock
 from mri_models.errors import FileRejected, Overdue, StageFailed
 from mri_models.pace import Pace, step
-from mri_models.page import render, traffic
+from mri_models.page import explained, render, traffic, unusual
 from mri_models.page.shown import Reader
 from mri_models.page.traffic import Traffic, handler
 from mri_models.page.volume_tab import VolumeReader
@@ -167,6 +167,8 @@ def test_a_broken_stage_becomes_a_report_and_a_line_in_the_log(
     assert (seen.report.rejection.stage, seen.explainable) == ("gate", False)
     assert render.headline(seen.report) == "Temporarily unable"
     assert tone(seen.report) == "unsure"
+    for said in (render.scores(seen.report), explained.unexplained(seen.report), unusual.panel(seen.report)):
+        assert render.UNFINISHED in said
     assert ("out of memory" in caplog.text) == (code == "stage_failed")
     assert len(remembered) == 2
 

@@ -16,6 +16,7 @@ from mri_models.page.desk import Desk
 from mri_models.page.session import Session
 from mri_models.page.shown import GONE, Reader, Shown
 from mri_models.page.viewer import view
+from mri_models.types import Report
 
 Answer = dict[Any, Any]
 Result = tuple[Shown, Answer]  # what was worked out, and what is to change
@@ -113,7 +114,7 @@ def _while_shown(desk: Desk, event: Callable[..., Result]) -> Callable[..., Answ
         if seen is None:
             return {desk.note: render.no_map(GONE)}
         if not seen.explainable:
-            return {desk.note: render.no_map()}
+            return {desk.note: unexplained(seen.report)}
         seen, answer = event(seen, *choice)
         if not session.shows(seen):
             return gr.skip()
@@ -122,6 +123,11 @@ def _while_shown(desk: Desk, event: Callable[..., Result]) -> Callable[..., Answ
         return answer
 
     return guarded
+
+
+def unexplained(report: Report) -> str:
+    """The map's note where there is no class to explain."""
+    return render.no_map(render.missing(report, "No stage accepted this image: nothing to explain."))
 
 
 def _mapped(desk: Desk, seen: Shown) -> Answer:

@@ -62,6 +62,7 @@ OUTLINE = (  # an axial head, as a placeholder for the image
     "s-3 9 1 13M20 30c4 3 7 0 9-4M60 30c-4 3-7 0-9-4M15 52c4-1 6 2 8 5M65 52c-4-1-6 2-8 5"
     'M24 76c2-4 6-4 9-2M56 76c-2-4-6-4-9-2"/></svg>'
 )
+UNFINISHED = "The analysis stopped before it was done. Try again."
 _STATE_WORDS = {"passed": "passed", "stopped": "stopped here", "unsure": "unsure", "waiting": "not reached"}
 
 
@@ -107,7 +108,8 @@ def scores(report: Report) -> str:
     reached = [(stage, getattr(report, stage)) for stage in reversed(MODEL_STAGES)]
     panels = [_bars(stage, prediction) for stage, prediction in reached if prediction]
     if not panels:
-        return '<div class="mri-scores"><p class="mri-quiet">No model saw this image, so it has no scores.</p></div>'
+        why = missing(report, "No model saw this image, so it has no scores.")
+        return f'<div class="mri-scores"><p class="mri-quiet">{why}</p></div>'
     earlier = f"<details><summary>Earlier stages</summary>{''.join(panels[1:])}</details>" if panels[1:] else ""
     return f'<div class="mri-scores">{panels[0]}{earlier}</div>'
 
@@ -127,9 +129,14 @@ def map_note(attribution: Attribution | None, following: str | None = None) -> s
     )
 
 
-def no_map(why: str = "No stage accepted this image: nothing to explain.") -> str:
+def no_map(why: str) -> str:
     """Stands in for the map's note where there is no map."""
     return f'<div class="mri-map"><p class="mri-quiet">{escape(why)}</p></div>'
+
+
+def missing(report: Report, why: str) -> str:
+    """Why something is not there, unless the service failed before it came to that."""
+    return UNFINISHED if report.rejection and report.rejection.code in UNABLE else why
 
 
 def _step(stage: str, report: Report | None) -> str:

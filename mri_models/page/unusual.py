@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mri_models.explain import heat
+from mri_models.page.render import missing
 from mri_models.report import ENGLISH, UNUSUAL, score
 from mri_models.types import Anomaly, Report
 
@@ -53,7 +54,8 @@ def why_not(report: Report) -> str:
     """Why an image has no anomaly score."""
     part = report.body_part
     if part is None or not part.accepted or part.label == "other":
-        return "No anomaly score: only brain MRI that passes the first checks is compared with normal brains."
+        why = "No anomaly score: only brain MRI that passes the first checks is compared with normal brains."
+        return missing(report, why)
     if part.label != "brain":
         return f"No anomaly score: normal anatomy was learned from brains only, and this shows the {part.label}."
     return "No anomaly score: these weights hold no anomaly model."
