@@ -96,7 +96,7 @@ def unpack_rle(dataset: FileDataset) -> None:
     """Replace RLE pixels by plain ones: never more than the header states, and in C rather than in Python."""
     frames, samples, octets = _count(dataset), int(dataset.SamplesPerPixel), int(dataset.BitsAllocated) // 8
     pixels = int(dataset.Rows) * int(dataset.Columns)
-    if octets not in (1, 2, 4) or samples not in (1, 3):
+    if octets not in (1, 2, 4) or samples not in (1, 3) or samples * octets > 6:
         raise ValueError(f"{samples} samples of {octets} bytes")
     plain = np.empty((frames, samples, pixels, octets), np.uint8)
     for target, data in zip(plain, _frames(dataset), strict=True):

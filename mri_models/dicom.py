@@ -27,7 +27,7 @@ from pydicom.uid import (
 
 from mri_models.compressed import check_frames, inflated, unpack_lossless, unpack_rle
 from mri_models.errors import FileRejected
-from mri_models.pixels import between, check_pixel_count, stretch, to_grey, to_unit
+from mri_models.pixels import between, check_pixel_count, stretch, to_grey
 from mri_models.types import Scan
 
 # Names, dates and identifiers are not in this list, so they never leave the bytes.
@@ -67,9 +67,9 @@ def read_dicom(data: bytes) -> Scan:
     _check_content(dataset)
     values = decoded(dataset)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        values = apply_color_lut(values, dataset)
-    if values.ndim == 3:
-        pixels, colourfulness = to_grey(to_unit(values))
+        pixels, colourfulness = to_grey(apply_color_lut(values, dataset))
+    elif values.ndim == 3:
+        pixels, colourfulness = to_grey(_full_range(values, int(dataset.BitsStored)))
     else:
         pixels, colourfulness = _shown(rescaled(values, dataset), dataset), 0.0
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -130,6 +130,13 @@ def rescaled(values: np.ndarray, dataset: FileDataset) -> np.ndarray:
         return apply_modality_lut(values, dataset)
     slope = np.float32(dataset.get("RescaleSlope") or 1)
     return values.astype(np.float32) * slope + np.float32(dataset.get("RescaleIntercept") or 0)
+
+
+def _full_range(colour: np.ndarray, stored: int) -> np.ndarray:
+    """Unsigned, the stored bits moved to the top of their type: colour has no window that would stretch it."""
+    unused = 8 * colour.itemsize - stored
+    unsigned = colour.view(colour.dtype.str.replace("i", "u"))
+    return unsigned << unused if unused > 0 else unsigned
 
 
 def _shown(values: np.ndarray, dataset: FileDataset) -> np.ndarray:

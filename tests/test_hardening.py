@@ -99,6 +99,13 @@ def test_rle_is_unpacked_as_pydicom_does(pixels: np.ndarray):
     np.testing.assert_array_equal(pixel_array(dataset), pixel_array(io.BytesIO(data)))
 
 
+def test_rle_of_32_bits_a_colour_is_refused():
+    dataset = dcmread(io.BytesIO(rle(COLOUR)))
+    dataset.BitsAllocated = 32
+    with pytest.raises(ValueError, match="^3 samples of 4 bytes"):
+        unpack_rle(dataset)
+
+
 def test_deflated_dicom_reads_like_the_plain_file():
     packed = dicom(DEEP, DeflatedExplicitVRLittleEndian, **WINDOW)
     np.testing.assert_array_equal(read_scan(packed).pixels, read_scan(dicom(DEEP, **WINDOW)).pixels)

@@ -27,6 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from mri_models.dicom import read_dicom
 from mri_models.errors import FileRejected
 from mri_models.intake import MAX_BYTES, read_scan
 from mri_models.pixels import stretch
@@ -219,6 +220,23 @@ def test_lookup_table_replaces_the_window() -> None:
 def test_rgb_dicom_states_its_colour() -> None:
     scan = read_scan(dicom(np.dstack([RAMP, RAMP // 2, RAMP * 0])))
     assert scan.colourfulness == pytest.approx(RAMP.mean() / 255, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_twelve_bits_of_colour_fill_the_range(dtype: type) -> None:
+    deep = (np.dstack([RAMP] * 3) * 4095.0 / 255).astype(dtype)
+    scan = read_scan(dicom(deep, BitsStored=12, HighBit=11))
+    np.testing.assert_allclose(scan.pixels, RAMP / 255, atol=5e-4)
+
+
+def test_a_large_colour_dicom_is_converted_in_bands() -> None:
+    data = dicom(np.zeros((2048, 2048, 3), np.uint8))
+    tracemalloc.start()
+    try:
+        read_dicom(data)
+        assert tracemalloc.get_traced_memory()[1] < 7 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 def test_jpeg2000_dicom_is_decoded() -> None:
