@@ -90,6 +90,7 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
 
 def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start the server: own look, /healthz, no analytics, no history. `options` go to Gradio's launch."""
+    memory.hold_no_values()
     settings: dict[str, Any] = {
         "theme": ReadingRoom(),
         "css_paths": [STYLE_SHEET, VOLUME_STYLE, EXPLORE_STYLE],

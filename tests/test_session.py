@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 from fakes import FakePipeline, scan_png, served
 from gradio_client import Client, handle_file
@@ -85,3 +87,29 @@ def test_programs_get_their_verdict_without_the_map(scan: Path):
     for report in (analysed, explained, written["report"]):
         assert (report["diagnosis"]["label"], report["explanation"]) == ("glioma", None)
         assert report["findings"][-1].startswith("There is no map.")
+
+
+def test_a_session_holds_no_picture_and_no_answer(tmp_path: Path):
+    """What it holds is what a deep link would write down and show to whoever has the link."""
+    (tmp_path / "jane_doe.png").write_bytes(scan_png("glioma"))
+    with served() as url:
+        client = Client(url, verbose=False)
+        written = client.predict(handle_file(tmp_path / "jane_doe.png"), sex="female", api_name="/report")
+        link = httpx.get(f"{url}/gradio_api/deep_link", params={"session_hash": client.session_hash}).json()
+        page = httpx.get(f"{url}/config", params={"deep_link": link})
+    assert written["report"]["file"] == "jane_doe.png"
+    assert len(link) > 9
+    assert page.json()["deep_link_state"] == "valid"
+    assert "jane_doe" not in page.text
+
+
+def test_of_a_refused_photograph_only_what_is_drawn_is_held(tmp_path: Path):
+    pipeline, remembered = FakePipeline(), []
+    reader = Reader(pipeline, lambda scan, report: remembered.append(scan.shape))
+    for outcome in ("photo", "glioma"):
+        (tmp_path / f"{outcome}.png").write_bytes(scan_png(outcome, 1400))
+    photo, glioma = (reader.look(tmp_path / f"{outcome}.png") for outcome in ("photo", "glioma"))
+    assert photo.scan.shape == photo.report.scan.shape == (1024, 1024)
+    assert glioma.scan.shape == glioma.report.scan.shape == (1400, 1400)  # its maps need every pixel
+    assert remembered == [(1400, 1400)] * 2
+    assert np.array_equal(photo.scan.pixels, photo.report.scan.pixels)

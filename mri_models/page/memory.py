@@ -1,11 +1,15 @@
-"""Memory given back: glibc keeps what threads have freed, gigabytes of it after some maps, unless told otherwise."""
+"""Memory given back: what threads have freed, which glibc would keep, and what visitors sent, which Gradio would."""
 
 from __future__ import annotations
 
 import ctypes
 from functools import cache
 
+import gradio
+from gradio.state_holder import SessionState
+
 _M_ARENA_MAX, _ARENAS = -8, 2  # of malloc.h; by default every thread of a server may get a heap of its own
+_HOLD = "_update_value_in_config"  # of Gradio's sessions: what each component took or showed last, for deep links
 
 
 @cache
@@ -28,3 +32,10 @@ def give_back() -> None:
     """Return what is free to the machine, in milliseconds; worth it after work that took hundreds of megabytes."""
     if libc := _libc():
         libc.malloc_trim(0)
+
+
+def hold_no_values() -> None:
+    """Let sessions keep nothing but their `gr.State`: pictures, reports and answers go when they were sent."""
+    if not hasattr(SessionState, _HOLD):
+        raise RuntimeError(f"Gradio {gradio.__version__} holds visitors' values in a way that is not known here.")
+    setattr(SessionState, _HOLD, lambda session, component, value: None)

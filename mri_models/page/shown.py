@@ -11,10 +11,11 @@ from typing import Any
 
 from mri_models.clock import Clock, since
 from mri_models.errors import FileRejected, InputError, ServiceError
-from mri_models.explain import on_grid, within
+from mri_models.explain import on_grid, shrunk, within
 from mri_models.intake import fingerprint
 from mri_models.page.traffic import BATCH_S, Traffic
 from mri_models.page.trust import is_checked
+from mri_models.page.viewer import SIDE as DRAWN
 from mri_models.pipeline import Pipeline, with_explanation
 from mri_models.report import reason
 from mri_models.types import Attribution, Rejection, Report, Scan
@@ -99,7 +100,7 @@ class Reader:
         def look_and_remember(file: File) -> Shown:
             seen = lent(file)
             remember(seen.scan, seen.report)
-            return seen
+            return _light(seen)
 
         def look_at_all_and_remember(files: Sequence[File]) -> list[dict[str, Any]]:
             reports = []
@@ -147,6 +148,14 @@ def _or_say(lost: str, work: Callable[..., Shown]) -> Callable[..., Shown]:
         return dataclasses.replace(seen, report=report, failed=failed)
 
     return worked
+
+
+def _light(seen: Shown) -> Shown:
+    """Without the pixels that are only drawn: a photograph of 12 megapixels takes 48 MB, for as long as it is held."""
+    if seen.scan is None or seen.explainable or seen.report.localization or max(seen.scan.shape) <= DRAWN:
+        return seen
+    scan = shrunk(seen.scan, DRAWN)
+    return dataclasses.replace(seen, scan=scan, report=dataclasses.replace(seen.report, scan=scan))
 
 
 def _explain(pipeline: Pipeline, seen: Shown, method: str) -> Shown:
