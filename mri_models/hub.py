@@ -1,4 +1,4 @@
-"""A local folder or a pinned Hub revision -> verified files.
+"""A local folder or a Hub revision -> verified files.
 
 Two independent statements guard the weights. The folder's own config.json carries the SHA-256 of model.safetensors and
 of the tensors beside it (`verify`), which catches truncated and damaged files, also offline. Since a config can be
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ from safetensors import SafetensorError
 
 from mri_models.errors import WeightsError
 
+_LOG = logging.getLogger(__name__)
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 BUNDLED = Path(__file__).parent.parent / "weights"
@@ -45,8 +47,9 @@ _DOWNLOAD_ERRORS = (httpx.HTTPError, XetDownloadError, OSError, ValueError)  # V
 def resolve(source: str | os.PathLike[str] | None = None) -> Path:
     """The folder that holds the model folders: `source`, else `MRI_WEIGHTS`, else the repository's `weights/`.
 
-    source: a folder, or `owner/repo@revision` with a commit hash or tag. The revision lands in the normal Hugging Face
-    cache and is served from there when the Hub can't be reached. `verify` each model folder before loading it.
+    source: a folder, or `owner/repo@revision`. Only a commit hash pins the files: a tag or branch is taken too, but its
+    owner can move it, so that is said in the log. The revision lands in the normal Hugging Face cache and is served
+    from there when the Hub can't be reached. `verify` each model folder before loading it.
     """
     source = source or os.environ.get("MRI_WEIGHTS") or BUNDLED
     folder = Path(source)
@@ -56,7 +59,14 @@ def resolve(source: str | os.PathLike[str] | None = None) -> Path:
         raise WeightsError(
             "folder_not_found", f"Weights folder {folder} does not exist. Check the path, or give owner/repo@revision."
         )
-    return _from_hub(*_parse(source))
+    repo, revision = _parse(source)
+    folder = _from_hub(repo, revision)
+    if revision != folder.name:  # a snapshot is called by its commit
+        _LOG.warning(
+            "Weights are %s@%s as it is now: a tag or branch can be moved. To pin them: %s@%s",
+            *(repo, revision, repo, folder.name),
+        )
+    return folder
 
 
 def verify(folder: Path) -> str:
@@ -140,9 +150,9 @@ def _parse(source: str) -> tuple[str, str]:
     if not at:
         raise WeightsError(
             "unpinned_revision",
-            f"Weights {source!r} are no existing folder, and as a Hub repository they need a pinned revision: "
+            f"Weights {source!r} are no existing folder, and as a Hub repository they need a revision: "
             "a repository can change at any time, and so would the answers. "
-            f"Append a commit hash or tag: {repo}@REVISION.",
+            f"Append a commit hash or tag (only the hash can't be moved): {repo}@REVISION.",
         )
     return repo, revision
 

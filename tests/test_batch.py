@@ -178,6 +178,17 @@ def test_wrong_usage_is_said(tmp_path: Path, capsys):
     assert "need --out DIR and one FOLDER" in capsys.readouterr().err
 
 
+def test_workers_load_the_commit_that_was_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    jobs = []
+    root = tmp_path / "snapshots" / ("a" * 40)
+    monkeypatch.setattr("mri_models.hub.resolve", lambda source: root)
+    monkeypatch.setattr("mri_models.hub.model_folders", lambda folder: {})
+    monkeypatch.setattr("mri_models.batch.run.run_batch", lambda job, out, **_: jobs.append(job))
+    for source in ("acme/mri@main", str(tmp_path)):
+        main(["analyze", "--weights", source, "--out", str(tmp_path / "out"), str(tmp_path)])
+    assert [job.load.args for job in jobs] == [(f"acme/mri@{root.name}",), (str(root),)]
+
+
 @pytest.mark.weights
 def test_the_readmes_sample_streams_a_folder(tmp_path: Path):
     command = sample("batch").replace("python ", f"{sys.executable} ", 1).replace("runs/batch", str(tmp_path))

@@ -102,7 +102,7 @@ def test_rle_is_unpacked_as_pydicom_does(pixels: np.ndarray):
 def test_rle_of_32_bits_a_colour_is_refused():
     dataset = dcmread(io.BytesIO(rle(COLOUR)))
     dataset.BitsAllocated = 32
-    with pytest.raises(ValueError, match="^3 samples of 4 bytes"):
+    with pytest.raises(ValueError, match=r"^3 samples of 4 bytes"):
         unpack_rle(dataset)
 
 

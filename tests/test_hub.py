@@ -157,6 +157,13 @@ def test_repository_without_revision_asks_for_a_pin() -> None:
     assert caught.value.code == "unpinned_revision"
 
 
+@pytest.mark.parametrize(("revision", "said"), [("main", True), ("v1", True), (OLD, False)])
+def test_what_can_be_moved_is_said_with_its_commit(monkeypatch, caplog, revision: str, said: bool) -> None:
+    monkeypatch.setattr(hub, "_from_hub", lambda repo, revision: Path("/cache/snapshots") / OLD)
+    assert hub.resolve(f"acme/mri@{revision}").name == OLD
+    assert [record.getMessage().endswith(f"pin them: acme/mri@{OLD}") for record in caplog.records] == [True] * said
+
+
 @pytest.mark.parametrize(
     "source",
     ["mri@v1", "acme/mri@", "@v1", "a/b/c@v1", "acme/mri@v 1", "acme/mri@../../x", "acme/-mri@v1", "https://hub/a@v1"],

@@ -51,8 +51,10 @@ def run(options: argparse.Namespace) -> int:
         _check_method(options)
     source = options.weights or os.environ.get("MRI_WEIGHTS")
     root = resolve(source)
-    load = partial(load_pipeline, str(root.resolve()) if not source or Path(source).is_dir() else source)
-    job = Job(str(folder), load, options.method, limit)
+    here = not source or os.path.isdir(source)
+    # Of a repository the commit, not what was named, which may be moved; a worker elsewhere has a cache of its own.
+    weights = str(root.resolve()) if here else f"{source.partition('@')[0]}@{root.name}"
+    job = Job(str(folder), partial(load_pipeline, weights), options.method, limit)
     models = {name: verify(path) for name, path in model_folders(root).items()}
     form = options.format or "jsonl"
     try:
