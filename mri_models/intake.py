@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,6 +19,7 @@ from mri_models.dicom import is_dicom, read_dicom
 from mri_models.errors import FileRejected, MriError
 from mri_models.pixels import MAX_PIXELS, check_pixel_count, stretch, to_grey, to_unit
 from mri_models.types import Scan
+from mri_models.volumes.nifti import is_nifti
 
 MAX_BYTES = 5 * 2**20
 READABLE = "PNG, JPEG, TIFF, BMP, GIF, WebP or single-frame DICOM"
@@ -49,7 +49,6 @@ _TAIL = 1 << 17  # bytes in which the directory of an appended archive is looked
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\f\r"))
 _PHOTOMETRIC = 262  # the TIFF tag that says whether 0 is white or black
 _LARGEST = 1e37  # differences of array values stay finite in float32
-_VOLUMES = {348: (344, (b"n+1\0", b"ni1\0")), 540: (4, (b"n+2\0", b"ni2\0"))}  # NIfTI header size: magic
 
 
 def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image) -> Scan:
@@ -63,7 +62,7 @@ def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image)
     if isinstance(source, Image.Image):
         with refusing("image"):
             return _from_picture(source)
-    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_file(Path(source))
+    data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else read_file(Path(source))
     _check_bytes(data)
     check_single_nature(data)
     if is_dicom(data):
@@ -76,13 +75,13 @@ def read_scan(source: str | os.PathLike[str] | bytes | np.ndarray | Image.Image)
         return _from_picture(picture)
 
 
-def fingerprint(source: object) -> str | None:
+def fingerprint(source: object, most: int = MAX_BYTES) -> str | None:
     """SHA-256 of a file's bytes; None for what is no file, can't be read, or is too large to be looked at."""
     try:
-        data = source if isinstance(source, bytes) else _read_file(Path(source))
+        data = source if isinstance(source, bytes) else read_file(Path(source), most)
     except (FileRejected, TypeError):
         return None
-    return hashlib.sha256(data).hexdigest() if len(data) <= MAX_BYTES else None
+    return hashlib.sha256(data).hexdigest() if len(data) <= most else None
 
 
 @contextmanager
@@ -104,13 +103,13 @@ def refusing(what: str) -> Iterator[None]:
         ) from None
 
 
-def _read_file(path: Path) -> bytes:
-    """At most one byte more than the limit, whatever the file's size."""
+def read_file(path: Path, most: int = MAX_BYTES, what: str = "an image file") -> bytes:
+    """At most one byte more than `most`, whatever the file's size; a refusal asks for `what`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise FileRejected("not_a_file", "This is a folder or a device. Name an image file.")
+            raise FileRejected("not_a_file", f"This is a folder or a device. Send {what}.")
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(most + 1)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         raise FileRejected("not_found", "There is no file of this name. Check the path.") from None
     except OSError as error:
@@ -130,7 +129,7 @@ def check_single_nature(data: bytes) -> None:
 def _check_bytes(data: bytes) -> None:
     if not data:
         raise FileRejected("empty", f"The file is empty (0 bytes). Send a {READABLE} image.")
-    if _is_volume(data):
+    if is_nifti(data):
         raise FileRejected(
             "volume",
             "The file is a NIfTI volume, and single images are read here. Send it in the Volume tab, or a slice of it "
@@ -140,21 +139,6 @@ def _check_bytes(data: bytes) -> None:
         raise FileRejected(
             "too_large", f"The file is larger than {MAX_BYTES >> 20} MB, the limit for an image. Send a smaller one."
         )
-
-
-def _is_volume(data: bytes) -> bool:
-    """NIfTI-1 or -2 by its header, also inside gzip, of which at most a header's length is inflated."""
-    head = data[:4096]
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(wbits=31).decompress(head, 352)
-        except zlib.error:
-            return False
-    for order in ("little", "big"):
-        offset, magics = _VOLUMES.get(int.from_bytes(head[:4], order), (0, ()))
-        if head[offset : offset + 4] in magics:
-            return True
-    return False
 
 
 def _picture_kind(data: bytes) -> str:

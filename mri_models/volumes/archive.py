@@ -24,8 +24,8 @@ def is_archive(data: bytes) -> bool:
     return data.startswith(_ARCHIVES) or data[257:262] == b"ustar"
 
 
-def members(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """(bare name, content) of each file, without hidden ones. Raises FileRejected."""
+def members(data: bytes) -> Iterator[bytes]:
+    """The content of each file, without hidden ones. Raises FileRejected."""
     if (listed := data.count(b"PK\x01\x02")) > 4 * MAX_FILES:  # zipfile holds all entries, folders too, in memory
         raise too_many_files(listed)
     try:
@@ -35,7 +35,7 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
             for info in wanted:
                 content = _content(archive, info, MAX_INFLATED - total)
                 total += len(content)
-                yield PurePosixPath(info.filename).name, content
+                yield content
     except FileRejected:
         raise
     except Exception:  # of many types: those of every decompressor, and of names and fields that zipfile trips over

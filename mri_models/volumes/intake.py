@@ -6,14 +6,13 @@ Content decides, never a name. Files are read in memory one after the other; not
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mri_models.compressed import inflated
 from mri_models.dicom import is_dicom
 from mri_models.errors import FileRejected
-from mri_models.intake import check_single_nature, refusing
+from mri_models.intake import check_single_nature, read_file, refusing
 from mri_models.pace import step
 from mri_models.types import Volume
 from mri_models.volumes.archive import is_zip, members, too_many_files
@@ -79,11 +78,11 @@ def _contents(sources: Sequence[Source]) -> Iterator[bytes]:
     if len(paths) > MAX_FILES:
         raise too_many_files(len(paths))
     for path in paths:
-        data = path if isinstance(path, bytes) else _read(path)
+        data = path if isinstance(path, bytes) else read_file(path, MAX_BYTES, READABLE)
         total += len(data)
         check_size(total)
         if is_zip(data):
-            for _, content in members(data):
+            for content in members(data):
                 step()
                 unpacked, count = unpacked + len(content), count + 1
                 check_inflated(unpacked)
@@ -101,19 +100,6 @@ def _files(source: Source) -> Iterable[bytes | Path]:
         return within(Path(source)) if os.path.isdir(source) else [Path(source)]
     except OSError as error:
         raise FileRejected("unreadable", f"The folder can't be read ({error.strerror}). Check it.") from None
-
-
-def _read(path: Path) -> bytes:
-    """At most one byte more than the limit, whatever the file's size."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise FileRejected("not_a_file", f"This is no file and no folder. Send {READABLE}.")
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
-        raise FileRejected("not_found", "There is no file of this name. Check the path.") from None
-    except OSError as error:
-        raise FileRejected("unreadable", f"The file can't be read ({error.strerror}). Check it.") from None
 
 
 def _checked(data: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mri_models import intake
 from mri_models.clock import Clock, since
 from mri_models.errors import InputError, ServiceError
 from mri_models.localize import TUMOUR
@@ -217,15 +217,6 @@ def name_of(source: Source | Sequence[Source]) -> str:
 
 def fingerprint(source: Source | Sequence[Source]) -> str | None:
     """SHA-256 of a single file's bytes; None for several files, a folder, what is too large or can't be read."""
-    if not isinstance(source, str | os.PathLike | bytes):
-        return fingerprint(source[0]) if len(source) == 1 else None
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    path = Path(source)
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+    if isinstance(source, str | os.PathLike | bytes):
+        return intake.fingerprint(source, MAX_BYTES)
+    return fingerprint(source[0]) if len(source) == 1 else None
