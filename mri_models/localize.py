@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -98,6 +99,12 @@ class Segmenter:
             spec = InputSpec(mri["input_size"], tuple(mri["mean"]), tuple(mri["std"]))
             finer = tuple(mri.get("finer_sizes", ()))
             return cls(network, tuple(config["labels"]), spec, OutlineRule.from_config(mri), digest, finer)
+
+    def with_rule(self, rule: OutlineRule) -> Segmenter:
+        """The same network with other thresholds."""
+        other = copy.copy(self)
+        other.rule = rule
+        return other
 
     def probabilities(self, scans: Sequence[Scan]) -> np.ndarray:
         """B scans → (B, 1 + labels, S, S) on the canvas, summing to 1, background first.

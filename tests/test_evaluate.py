@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mri_models.errors import DataError
 from mri_models.evaluation import agreement
 from mri_models.evaluation.agreement import agreed
 from mri_models.evaluation.collect import Outputs, thin
 from mri_models.evaluation.metrics import Outcomes
-from mri_models.evaluation.run import evaluate, questions
+from mri_models.evaluation.run import evaluate, merged, questions
 from mri_models.training.corpus import TASKS, Sample
 from mri_models.types import Mask, Prediction, Scan
 
@@ -123,3 +124,11 @@ def test_the_classifiers_are_measured_together_without_the_rest(pipeline, corpus
     assert result["models"].keys() == result["stages"].keys() == pipeline.models.keys()
     assert (tmp_path / "figures.json").is_file()
     assert "anomaly" not in result
+
+
+def test_measures_of_other_patients_are_not_mixed():
+    known = {"split": "test", "split_hash": "a", "models": {"gate": "1", "brain": "2"}, "anomaly": 3}
+    new = {"split": "test", "split_hash": "a", "models": {"gate": "4"}}
+    assert merged(known, new) == known | {"models": {"gate": "4", "brain": "2"}}
+    with pytest.raises(DataError, match="without --only"):
+        merged(known, new | {"split_hash": "b"})

@@ -12,13 +12,13 @@ import pytest
 
 from mri_models.errors import DataError, WeightsError
 from mri_models.evaluation.calibration import NEVER
-from mri_models.evaluation.knee import Reader, exam_answer, measure_exams, swapped
+from mri_models.evaluation.knee import Reader, exam_answer, measure_exams, swapped, used_for
 from mri_models.knee import LABELS, NO_TEAR, TEAR, TearRule
 from mri_models.training.corpus import Sample
 from mri_models.training.exams import INTACT, PARTIAL, TORN, drawn_split, find_exams, holds_exams, read_slices
 from mri_models.training.knee import exchange, level, notch
 from mri_models.training.knee_rule import Scored, fit_rule, least, stated
-from mri_models.training.outlines import Outlined, intact_exams, knee_kind
+from mri_models.training.outlines import EXTERNAL, NOTED, Outlined, intact_exams, knee_kind
 from mri_models.training.pck import read_array
 from mri_models.types import Mask, Prediction
 
@@ -338,3 +338,14 @@ def test_exams_are_measured_by_grade(mrnet):
     found = measure_exams(READER, mrnet, "test", None)
     assert found["told"] == {"intact": {"exams": 1, "called_torn": 0}, "torn": {"exams": 1, "called_torn": 1}}
     assert found["stage"]["auroc"]["value"] == 1
+
+
+def test_the_table_says_what_else_images_did():
+    def knee(kind: str, split: str) -> Outlined:
+        pixels = np.zeros((8, 8), np.uint8)
+        return Outlined(pixels, pixels, "p", "s", split, kind)
+
+    assert used_for([knee("torn", "test"), knee("torn", "test")]) == []
+    assert used_for([knee("unlabelled", "val"), knee("unlabelled", "train")]) == ["outline", "threshold"]
+    assert used_for([knee(EXTERNAL, "train")]) == ["trunk", "threshold"]
+    assert used_for([knee(NOTED, "train")]) == ["trunk"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -14,10 +15,11 @@ from places import ROOT
 from safetensors.torch import save_file
 
 from mri_models.errors import DataError, RecipeError
-from mri_models.localize import Segmenter
+from mri_models.localize import OutlineRule, Segmenter
 from mri_models.preprocess import InputSpec
 from mri_models.training import segment
 from mri_models.training.commands import trade
+from mri_models.training.course import taught_by
 from mri_models.training.outlines import (
     HEALED,
     SUBJECTS,
@@ -30,7 +32,7 @@ from mri_models.training.outlines import (
 from mri_models.training.quick import COMPILED, quicken
 from mri_models.training.recipe import FOLDER
 from mri_models.training.segment import overlap, parameter_groups
-from mri_models.training.segment_export import export
+from mri_models.training.segment_export import export, thresholds
 from mri_models.training.segment_start import load_network, load_segment_recipe, start_encoder, start_network
 from mri_models.training.taught import taught
 from mri_models.training.volumes import read_volumes
@@ -70,7 +72,7 @@ def tumours(tmp_path):
 def test_every_recipe_loads(name):
     recipe = load_segment_recipe(name)
     assert recipe.name.startswith(f"segmentation/{recipe.subject}")
-    assert sum(SUBJECTS[recipe.subject].shares.values()) == pytest.approx(1)
+    assert sum((recipe.shares or SUBJECTS[recipe.subject].shares).values()) == pytest.approx(1)
 
 
 def test_a_wrong_recipe_is_an_error():
@@ -78,6 +80,8 @@ def test_a_wrong_recipe_is_an_error():
         load_segment_recipe("segment_tumour", ["colour=red"])
     with pytest.raises(RecipeError, match="subject must be one"):
         load_segment_recipe("segment_tumour", ["subject=heart"])
+    with pytest.raises(RecipeError, match="gliomas"):
+        load_segment_recipe("segment_tumour", ["shares={gliomas = 1.0}"])
 
 
 def test_from_images_to_a_folder_that_serves(tumours, tmp_path):
@@ -275,3 +279,35 @@ def test_the_corpus_never_trains_on_the_other_hospital(corpus):
     assert all(p.mask.any() == (p.kind != HEALED) for p in found if p.source == "cheng2015")
     assert {p.split for p in found if p.kind == HEALED} == {"train", "val"}
     assert not any(p.mask.any() for p in found if p.kind == "no_tumor")
+
+
+class Told(Segmenter):
+    """Says of every image, by its first pixel, how probable the square in its middle is."""
+
+    def __init__(self, told: list[float]):
+        self.told, self.labels = told, ("x",)
+        self.rule = OutlineRule(0.0, 0.0, "brain", (), 0.0)
+
+    def probabilities(self, scans):
+        found = np.zeros((len(scans), 2, 64, 64), np.float32)
+        for one, scan in zip(found, scans, strict=True):
+            one[1, 20:40, 20:40] = self.told[round(float(scan.pixels[0, 0]) * 255)]
+        found[:, 0] = 1 - found[:, 1]
+        return found
+
+
+def test_thresholds_keep_their_rule_and_say_what_serving_gives():
+    told = [0.5 + 0.04 * i for i in range(10)] + [0.1, 0.95]
+    square = np.zeros((64, 64), np.uint8)
+    square[20:40, 20:40] = 1
+    pictures = [
+        Outlined(np.full((64, 64), i, np.uint8), square * (i < 10), str(i), "s", "val", "k") for i in range(len(told))
+    ]
+    pixel, least, answers = thresholds(Told(told), pictures, 0.2)
+    assert (pixel, round(least, 4)) == (0.3, 0.54)  # not between two scores, where more than a fifth would be missed
+    assert answers == {"dice": 0.9, "images": 10, "missed": 0.1, "empty_images": 2, "outlined": 0.5}
+
+
+def test_cards_count_what_taught():
+    seen = [picture("a", "x"), picture("b", "y"), replace(picture("b", "z"), split="val")]
+    assert taught_by(seen) == {"images": 2, "sources": ["x", "y"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from mri_models.errors import RecipeError
 from mri_models.training import unseen as module
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus
+from mri_models.training.course import begin
 from mri_models.training.recipe import load_recipe
 from mri_models.training.unseen import MORE, TAUGHT, UNSEEN, deal, family, measure, render, trained, unseen
 
@@ -142,23 +142,25 @@ def test_what_would_let_unseen_sources_in_is_refused(change: str):
 
 
 def test_a_finished_run_counts_for_its_own_recipe_and_patients_alone(tmp_path: Path, monkeypatch):
-    recipe, made = load_recipe("unseen"), []
+    recipe, made, here = load_recipe("unseen"), [], {}
+    now = rows()
+    later = [dataclasses.replace(now[0], split="test" if now[0].split == "train" else "train"), *now[1:]]
 
-    def train(recipe, data, runs):
-        folder = runs / recipe.name
-        folder.mkdir(exist_ok=True)
-        (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
-        (folder / "history.json").write_text(json.dumps({"split_hash": "now"}))
-        made.append(recipe)
+    def train(recipe, data, runs, *, resume):
+        run = begin(recipe, here["patients"], runs, resume=resume)
+        if not run.done:
+            made.append(recipe)
+            (run.folder / "history.json").write_text("{}")
 
     monkeypatch.setattr(module, "train", train)
-    monkeypatch.setattr(module, "load_run", lambda runs, name: None)
-    for changed, split, resume in (
-        (recipe, "now", True),
-        (recipe, "now", True),  # finished
-        (dataclasses.replace(recipe, seed=1), "now", True),
-        (dataclasses.replace(recipe, seed=1), "later", True),
-        (dataclasses.replace(recipe, seed=1), "now", False),
+    for changed, patients, resume in (
+        (recipe, now, True),
+        (recipe, now, True),  # finished
+        (dataclasses.replace(recipe, seed=1), now, True),
+        (dataclasses.replace(recipe, seed=1), later, True),
+        (dataclasses.replace(recipe, seed=1), later, False),
+        (dataclasses.replace(recipe, seed=1, images=8), later, True),  # another schedule, so not gone on with
     ):
-        trained(changed, Path(), tmp_path, split, resume=resume)
-    assert [one.seed for one in made] == [0, 1, 1, 1]
+        here["patients"] = patients
+        trained(changed, Path(), tmp_path, resume=resume)
+    assert [(one.seed, one.images) for one in made] == [(0, 4000), (1, 4000), (1, 4000), (1, 4000), (1, 8)]

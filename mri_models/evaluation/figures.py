@@ -105,12 +105,11 @@ def roc(outcomes: Outcomes, path: Path, title: str) -> None:
         axes.legend(loc="lower right", title="AUROC")
 
 
-def risk(outcomes: Outcomes, path: Path, title: str, *, target: float = 0.97) -> None:
+def risk(outcomes: Outcomes, path: Path, title: str) -> None:
     """Share of wrong answers among those accepted as the confidence threshold falls, and where the stage stands."""
     curve = risk_coverage(outcomes.confidence, outcomes.correct)
     with _axes(path, title) as axes:
         axes.plot(curve.coverage, curve.risk, color=COLOURS[0], label=f"by confidence, AURC {curve.area:.4f}")
-        axes.axhline(1 - target, color=FAINT, linestyle="--", label=f"target, {1 - target:.0%} wrong")
         if outcomes.accepted.any():
             wrong = 1 - outcomes.correct[outcomes.accepted].mean()
             axes.plot(

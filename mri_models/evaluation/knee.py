@@ -23,6 +23,7 @@ from mri_models.localize import Segmenter
 from mri_models.pipeline import BODY_PART, Pipeline
 from mri_models.training.exams import INTACT, PARTIAL, TORN, find_exams, middle, read_slices
 from mri_models.training.knee import exchange, notch
+from mri_models.training.knee_rule import chooses
 from mri_models.training.outlines import EXTERNAL, NOTED, Outlined, knees
 from mri_models.types import Mask, Prediction, Scan
 
@@ -32,8 +33,9 @@ NEIGHBOURS = 3  # slices that an exam's score is the mean of: a tear shows on mo
 NOTE = (
     'Tear pattern and no tear seen: share of images that get this as an accepted answer; what remains is "unable to '
     "determine\". Hit: the most probable pixel lies inside the reader's outline. Every image as if it had been "
-    "accepted as a knee. Sources without test patients are shown with the images there are: where these taught the "
-    "network, the last column says so. Brackets: 95 % interval over patients (bootstrap), none below 5 patients."
+    "accepted as a knee. Sources without test patients are shown with the images there are; the last column says "
+    "what those did before: taught the outline, taught only the trunk that it started from (as knees), or chose the "
+    "threshold of a tear. Brackets: 95 % interval over patients (bootstrap), none below 5 patients."
 )
 
 
@@ -131,12 +133,19 @@ def groups(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         here = [row for row in rows if (row.picture.source, row.picture.kind) == (source, kind)]
         patients = [row.picture.patient for row in here]
         shares = {label: by_patient([row.gets(label) for row in here], patients).to_dict() for label in LABELS}
-        taught = kind not in (EXTERNAL, NOTED) and any(row.picture.split == "train" for row in here)
         yield (
             {"source": source, "kind": kind, "images": len(here), "patients": len(set(patients))}
             | shares
-            | {"in_training": taught}
+            | {"used_for": used_for([row.picture for row in here])}
         )
+
+
+def used_for(pictures: Sequence[Outlined]) -> list[str]:
+    """What else these images did: taught the outline, or the trunk it started from alone; chose its thresholds."""
+    used = []
+    if any(p.split == "train" for p in pictures):
+        used.append("trunk" if pictures[0].kind in (EXTERNAL, NOTED) else "outline")
+    return used + (["threshold"] if any(map(chooses, pictures)) else [])
 
 
 def hit(row: Row) -> bool:
@@ -198,12 +207,12 @@ def knee_table(found: Mapping[str, Any]) -> str:
         f"{cell(stage['coverage'])}; outline hits {cell(found['hits'])}. Each ligament pasted into a knee of the other "
         f"source: AUROC {cell(swaps['auroc'])} (1: the ligament answers, 0: the source does)."
     )
-    head = ["source", "ligament", "images", "patients", "tear pattern", "no tear seen", "in training"]
+    head = ["source", "ligament", "images", "patients", "tear pattern", "no tear seen", "used for"]
     rows = [
         [
             *(group[key] for key in ("source", "kind", "images", "patients")),
             *(cell(group[label]) for label in LABELS),
-            "yes" if group["in_training"] else "no",
+            ", ".join(group["used_for"]) or "–",
         ]
         for group in found["groups"]
     ]

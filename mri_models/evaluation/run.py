@@ -15,7 +15,7 @@ import numpy as np
 
 from mri_models.anomaly import NAME as ANOMALY
 from mri_models.discs import NAME as DISCS
-from mri_models.errors import WeightsError
+from mri_models.errors import DataError, WeightsError
 from mri_models.evaluation import explanations, explore, figures
 from mri_models.evaluation.agreement import agreed, healed_heads
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
@@ -119,7 +119,14 @@ def _asked(only: str, name: str, classifiers: Container[str]) -> bool:
 
 
 def merged(known: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured before with what has been measured now, model by model."""
+    """What was measured before with what has been measured now, model by model.
+
+    Raises DataError where that was done on other patients.
+    """
+    if known.get("split_hash", new["split_hash"]) != new["split_hash"]:
+        raise DataError(
+            "other_patients", f"{METRICS} was measured on other patients: measure everything again, without --only."
+        )
     by_model = ("models", "stages", SEGMENTATION, VOLUMES)
     return known | {key: known.get(key, {}) | value if key in by_model else value for key, value in new.items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from mri_models.autoencoder import Autoencoder, read_autoencoder, similarity
 from mri_models.training.brains import SPLITS, Brains, normal_brains
 from mri_models.training.corpus import draw_weights, read_corpus
-from mri_models.training.fit import BEST, BalancedTrainer, best_weights, keep, run_folder
+from mri_models.training.course import BEST, RECIPE, begin, best_weights, keep, run_folder, story
+from mri_models.training.fit import BalancedTrainer
 from mri_models.training.recipe import read_values, strict
 
 KIND = "autoencoder"
@@ -121,21 +120,21 @@ def arguments(recipe: AnomalyRecipe, folder: Path) -> TrainingArguments:
 
 
 def train(recipe: AnomalyRecipe, data: Path, runs: Path, *, resume: bool = True) -> Autoencoder:
-    """Train on the normal brains of split train; a killed run resumes from its last checkpoint.
+    """Train on the normal brains of split train; a killed run resumes from its last checkpoint, a finished one stays.
 
     Writes recipe.json, best.safetensors and history.json (by epoch: loss, and the error on plain images of both
     splits; split hash) into RUNS/NAME.
     """
     set_seed(recipe.seed)
-    folder = run_folder(runs, recipe.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
     samples = read_corpus(data)
+    run = begin(recipe, samples, runs, resume=resume)
+    if run.done:
+        return load_autoencoder(runs, recipe.name)
     seen, unseen = normal_brains(samples, "train"), normal_brains(samples, "val")
     lesson = Lesson(recipe)
     trainer = BalancedTrainer(
         model=lesson,
-        args=arguments(recipe, folder),
+        args=arguments(recipe, run.folder),
         train_dataset=Brains(seen, recipe.size, vary=True),
         eval_dataset=Brains([*seen[::PLAIN], *unseen], recipe.size, vary=False),
         compute_metrics=split_errors,
@@ -143,8 +142,8 @@ def train(recipe: AnomalyRecipe, data: Path, runs: Path, *, resume: bool = True)
         draws=draw_weights(seen, {"brain": 1.0}),
         count=len(seen),
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
-    keep(lesson.network, folder, samples, {"log": trainer.state.log_history})
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    keep(lesson.network, run.folder, samples, {"log": trainer.state.log_history})
     return lesson.network.eval()
 
 
@@ -159,7 +158,7 @@ def load_autoencoder(runs: Path, name: str) -> Autoencoder:
     Raises RecipeError when there is none.
     """
     path = best_weights(runs, name)
-    recipe = AnomalyRecipe(**json.loads((path.parent / "recipe.json").read_text()))
+    recipe = AnomalyRecipe(**json.loads((path.parent / RECIPE).read_text()))
     return read_autoencoder(recipe.shape, path)
 
 
@@ -188,7 +187,7 @@ class Curve:
 
 def read_curve(runs: Path, name: str) -> Curve:
     """The curve of a finished run."""
-    log = json.loads((run_folder(runs, name) / "history.json").read_text())["log"]
+    log = story(runs, name)["log"]
     loss, seen, unseen = (
         tuple(round(entry[key], 5) for entry in log if key in entry)
         for key in ("loss", "eval_train_error", "eval_val_error")

@@ -44,7 +44,7 @@ from mri_models.training.anomaly_fit import (
 )
 from mri_models.training.brains import healed_brains, normal_brains
 from mri_models.training.corpus import IGNORE, Sample, read_corpus, split_hash
-from mri_models.training.fit import best_weights
+from mri_models.training.course import best_weights
 from mri_models.training.recipe import load_recipe
 from mri_models.types import Scan
 

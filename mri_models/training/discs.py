@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +13,14 @@ import torch.nn.functional as F
 from scipy.special import log_softmax
 from sklearn.metrics import cohen_kappa_score
 from torch import nn
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import EarlyStoppingCallback, EvalPrediction, set_seed
 
 from mri_models.discnet import DiscNet, read_discnet
 from mri_models.levels import disc_boxes
 from mri_models.localize import Segmenter
 from mri_models.training.corpus import read_corpus
-from mri_models.training.fit import BalancedTrainer, best_weights, keep, run_folder
+from mri_models.training.course import RECIPE, begin, best_weights, by_steps, keep
+from mri_models.training.fit import BalancedTrainer
 from mri_models.training.recipe import read_values, strict
 from mri_models.training.spines import Finder, Spine, Spines, read_spines
 from mri_models.types.discs import GRADES
@@ -138,58 +137,34 @@ def grade_metrics(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def arguments(recipe: DiscRecipe, folder: Path) -> TrainingArguments:
-    steps = max(1, recipe.spines // recipe.batch)
-    every = max(1, steps // recipe.evaluations)
-    gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=8,
-        learning_rate=recipe.lr,
-        lr_scheduler_type="cosine",
-        weight_decay=recipe.weight_decay,
-        warmup_steps=int(recipe.warmup * steps),
-        bf16=True,
-        use_cpu=not gpu,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="nll",
-        greater_is_better=False,
-        logging_steps=20,
-        dataloader_num_workers=8 if gpu else 0,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to=[],
-        seed=recipe.seed,
-    )
-
-
 def train(recipe: DiscRecipe, data: Path, runs: Path, weights: Path, *, resume: bool = True) -> DiscNet:
-    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+    """Train one recipe on DATA; a killed run resumes from its last checkpoint, a finished one stays.
 
     Writes recipe.json, best.safetensors and history.json into RUNS/NAME.
     """
     set_seed(recipe.seed)
-    folder = run_folder(runs, recipe.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    samples = read_corpus(data)
+    run = begin(recipe, samples, runs, resume=resume)
     if recipe.joined:
         network = join(recipe, runs)
-        keep(network, folder, read_corpus(data), {"log": [], "joined": recipe.joined})
+        keep(network, run.folder, samples, {"log": [], "joined": recipe.joined})
         return network.eval()
+    if run.done:
+        return load_network(recipe.name, runs)
     spines = read_spines(data, finder_of(recipe, weights), recipe.longest)
     seen, unseen = ([s for s in spines if s.split == split and s.trusted] for split in ("train", "val"))
     lesson = Lesson(recipe).to(memory_format=torch.channels_last)
     size = (recipe.size[0], recipe.size[1])
     trainer = BalancedTrainer(
         model=lesson,
-        args=arguments(recipe, folder),
+        args=by_steps(
+            recipe,
+            run.folder,
+            recipe.spines,
+            metric="nll",
+            greater_is_better=False,
+            per_device_eval_batch_size=1,  # accelerate cuts a last batch to as many rows, here discs, as it has items
+        ),
         train_dataset=Spines(seen, size, recipe.wide, train=True),
         eval_dataset=Spines(unseen, size, recipe.wide, train=False),
         data_collator=together,
@@ -198,8 +173,8 @@ def train(recipe: DiscRecipe, data: Path, runs: Path, weights: Path, *, resume: 
         draws=shares(seen),
         count=recipe.spines,
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
-    keep(lesson.network, folder, read_corpus(data), {"log": trainer.state.log_history})
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    keep(lesson.network, run.folder, samples, {"log": trainer.state.log_history})
     return lesson.network.eval()
 
 
@@ -234,7 +209,7 @@ def load_network(name: str, runs: Path) -> DiscNet:
     Raises RecipeError when there is none.
     """
     path = best_weights(runs, name)
-    trained = DiscRecipe(**json.loads((path.parent / "recipe.json").read_text()))
+    trained = DiscRecipe(**json.loads((path.parent / RECIPE).read_text()))
     members = trained.members
     if trained.joined:
         members = sum(len(load_network(part, runs).members) for part in trained.joined)

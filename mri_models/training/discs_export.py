@@ -18,9 +18,9 @@ from mri_models.discs import CONFIG_VERSION, OVERALL, DiscGrader, GradeRule, gra
 from mri_models.evaluation.calibration import accept_threshold, fit_temperature
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.training.corpus import read_corpus, split_hash
+from mri_models.training.course import curve, story
 from mri_models.training.discs import DiscRecipe, finder_of, load_network
 from mri_models.training.discs_card import write_card
-from mri_models.training.fit import run_folder
 from mri_models.training.spines import SOURCE, Spine, read_spines
 from mri_models.types import Scan
 from mri_models.types.discs import GRADES, LEVELS
@@ -71,7 +71,7 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
         "sources": [SOURCE],
         "taught_by": taught_by(spines),
         "joined": recipe.joined,
-        "curve": curve(runs, recipe.name),
+        "curve": curve(story(runs, recipe.name)["log"], "nll", "exact", "kappa"),
     }
     (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
     write_card(folder)
@@ -193,10 +193,3 @@ def taught_by(spines: Sequence[Spine]) -> dict[str, int]:
     origins = {f"boxes: {o}": sum(s.boxes == o for s in seen) for o in ("table", "pair", "found")}
     discs = sum(int((spine.labels[:, 0] > 0).sum()) for spine in seen)
     return {"patients": len({s.patient for s in seen}), "slices": len(seen), "discs": discs} | origins
-
-
-def curve(runs: Path, name: str) -> list[dict[str, float]]:
-    """Validation log loss, exact share and kappa by step."""
-    log = json.loads((run_folder(runs, name) / "history.json").read_text())["log"]
-    kept = ("nll", "exact", "kappa")
-    return [{"step": e["step"]} | {k: round(e[f"eval_{k}"], 4) for k in kept} for e in log if "eval_nll" in e]

@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
-from torch import nn
 from torch.utils.data import WeightedRandomSampler
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, set_seed
 
 from mri_models.errors import RecipeError
 from mri_models.evaluation.calibration import fit_temperature
 from mri_models.preprocess import InputSpec
-from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_weights, read_corpus, split_hash, trainable
+from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_weights, read_corpus, trainable
+from mri_models.training.course import RECIPE, begin, best_weights, by_steps, keep
 from mri_models.training.data import Images
 from mri_models.training.network import MultiTask
 from mri_models.training.quick import quicken
 from mri_models.training.recipe import Recipe
 from mri_models.training.starts import grown
 
-BEST = "best.safetensors"  # of a run's folder
 MEAN = STD = (0.5, 0.5, 0.5)  # what the EfficientNet-Lite starts were trained with
 VALIDATION_IMAGES = 600  # per validation during the run; calibration uses all of them afterwards
-
-
-def run_folder(runs: Path, name: str) -> Path:
-    """Where the run of a recipe keeps checkpoints, curves and its best weights."""
-    return runs / name.replace("/", "_")
-
-
-def best_weights(runs: Path, name: str) -> Path:
-    """The file that the finished run of a recipe keeps; RecipeError when there is none."""
-    path = run_folder(runs, name) / BEST
-    if not path.is_file():
-        raise RecipeError("no_run", f"{path} is missing; run `python -m mri_models train` with this recipe first.")
-    return path
 
 
 def load_run(runs: Path, name: str) -> MultiTask:
     """The best network of a finished run, by recipe name."""
     path = best_weights(runs, name)
-    recipe = Recipe(**json.loads((path.parent / "recipe.json").read_text()))
+    recipe = Recipe(**json.loads((path.parent / RECIPE).read_text()))
     network = MultiTask(recipe)
     state = load_file(path)
     network.load_state_dict({key: value for key, value in state.items() if not key.startswith("imitate.")})
@@ -145,55 +129,21 @@ def validation_subset(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]
     return [chosen[i] for i in sorted(picks)]
 
 
-def training_arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
-    steps = max(1, recipe.images // recipe.batch)
-    every = max(1, steps // recipe.evaluations)
-    gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=32,
-        learning_rate=recipe.lr,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=int(recipe.warmup * steps),
-        weight_decay=recipe.weight_decay,
-        bf16=True,
-        use_cpu=not gpu,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=recipe.keep == "best",
-        metric_for_best_model="nll",
-        greater_is_better=False,
-        logging_steps=20,
-        dataloader_num_workers=8 if gpu else 1,
-        dataloader_prefetch_factor=4,
-        dataloader_persistent_workers=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to=[],
-        seed=recipe.seed,
-    )
-
-
 def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> MultiTask:
-    """Train one recipe on DATA, or average its soup; a killed run resumes from its last checkpoint.
+    """Train one recipe on DATA, or average its soup; a killed run resumes from its last checkpoint, a finished stays.
 
     Writes recipe.json, best.safetensors and history.json (loss, learning rate and validation metrics by step, split
     hash) into RUNS/NAME.
     """
     set_seed(recipe.seed)
-    folder = run_folder(runs, recipe.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
     samples = read_corpus(data)
+    run = begin(recipe, samples, runs, resume=resume)
     if recipe.soup:
         network = blend(recipe, runs)
-        keep(network, folder, samples, {"soup": recipe.soup})
+        keep(network, run.folder, samples, {"soup": recipe.soup})
         return network.eval()
+    if run.done:
+        return load_run(runs, recipe.name)
     spec = InputSpec(recipe.size, MEAN, STD)
     candidates = [s for s in samples if trainable(s, recipe.leave_out)]
     shown = draw_weights(candidates, recipe.mix) > 0
@@ -202,24 +152,26 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
     quicken(network.trunk, recipe.images // recipe.batch)
     if network._teacher:
         network._teacher[0].to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+    best = recipe.keep == "best"
+    arguments = by_steps(
+        recipe,
+        run.folder,
+        recipe.images,
+        metric="nll",
+        greater_is_better=False,
+        lr_scheduler_type=recipe.schedule,
+        load_best_model_at_end=best,
+    )
     trainer = BalancedTrainer(
         model=network,
-        args=training_arguments(recipe, folder),
+        args=arguments,
         train_dataset=images,
         eval_dataset=Images(validation_subset(samples, recipe), recipe, spec, train=False),
         compute_metrics=lambda prediction: head_metrics(recipe, prediction),
-        callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.keep == "best" else [],
+        callbacks=[EarlyStoppingCallback(recipe.patience)] if best else [],
         draws=draw_weights(images.samples, recipe.mix),  # healed slices are drawn like one more source
         count=recipe.images,
     )
-    checkpoint = get_last_checkpoint(str(folder)) if resume else None
-    trainer.train(resume_from_checkpoint=checkpoint)
-    keep(network, folder, samples, {"log": trainer.state.log_history})
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    keep(network, run.folder, samples, {"log": trainer.state.log_history})
     return network.eval()
-
-
-def keep(network: nn.Module, folder: Path, samples: Sequence[Sample], story: dict[str, object]) -> None:
-    """best.safetensors, and history.json with how it came about."""
-    state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, folder / BEST)
-    (folder / "history.json").write_text(json.dumps({"split_hash": split_hash(samples)} | story, indent=1))

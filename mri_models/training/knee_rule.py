@@ -48,13 +48,14 @@ class Scored:
 
 def tear_rule(segmenter: Segmenter, data: Path, longest: int, peak: float) -> dict[str, Any]:
     """`fit_rule` on the corpus' knees outside the test split."""
-    pictures = [p for p in knees(data, longest) if _chooses(p)]
+    pictures = [p for p in knees(data, longest) if chooses(p)]
     masks = segmenter.masks([as_scan(p) for p in pictures])
     return fit_rule([scored(p, mask.score) for p, mask in zip(pictures, masks, strict=True)], peak)
 
 
-def _chooses(picture: Outlined) -> bool:
-    """Known ligaments by validation patients alone; whoever nobody labelled, from the training split as well."""
+def chooses(picture: Outlined) -> bool:
+    """Whether the thresholds may look at it: known ligaments of validation patients; whoever nobody labelled, of
+    training patients as well."""
     if picture.kind in ("torn", "intact"):
         return picture.split == "val"
     return picture.split != "test" and picture.kind in ("unlabelled", EXTERNAL)

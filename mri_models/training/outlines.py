@@ -112,7 +112,7 @@ def intact_exams(data: Path, longest: int) -> list[Outlined]:
 def knee_kind(sample: Sample) -> str:
     """ "torn" with outline, "intact" volunteer, NOTED a tear or its typical signs, EXTERNAL, or "unlabelled".
 
-    kneebones3dify stays out of training: a scanner that the network never saw, to count false alarms on.
+    kneebones3dify stays out of the outline's training, to count false alarms on; its trunk saw it as a knee.
     """
     if sample.source == "cemrr_acl":
         return "torn"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
 from torch import nn
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import EarlyStoppingCallback, EvalPrediction, set_seed
 
 from mri_models.preprocess import InputSpec
 from mri_models.training.average import Averaged, Follow, SkipBroken
 from mri_models.training.corpus import read_corpus
-from mri_models.training.fit import MEAN, STD, BalancedTrainer, keep, run_folder
+from mri_models.training.course import begin, by_steps, keep, taught_by
+from mri_models.training.fit import MEAN, STD, BalancedTrainer
 from mri_models.training.outlines import SUBJECTS, Outlines, draw_shares
 from mri_models.training.quick import quicken
 from mri_models.training.segment_start import SegmentRecipe, blend, load_network, start_network
@@ -85,52 +83,20 @@ def mean_dice(prediction: EvalPrediction) -> dict[str, float]:
     return {"dice": float(dice.mean())} | {f"dice_{i}": float(column.mean()) for i, column in enumerate(dice.T, 1)}
 
 
-def arguments(recipe: SegmentRecipe, folder: Path) -> TrainingArguments:
-    steps = max(1, recipe.images // recipe.batch)
-    every = max(1, steps // recipe.evaluations)
-    gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=32,
-        learning_rate=recipe.lr,
-        lr_scheduler_type="cosine",
-        warmup_steps=int(recipe.warmup * steps),
-        bf16=True,
-        use_cpu=not gpu,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="dice",
-        greater_is_better=True,
-        logging_steps=20,
-        dataloader_num_workers=8 if gpu else 1,
-        dataloader_prefetch_factor=4,
-        dataloader_persistent_workers=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to=[],
-        seed=recipe.seed,
-    )
-
-
 def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resume: bool = True) -> ResUNet:
-    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+    """Train one recipe on DATA; a killed run resumes from its last checkpoint, a finished one stays.
 
     Writes recipe.json, best.safetensors and history.json into RUNS/NAME.
     """
     set_seed(recipe.seed)
-    folder = run_folder(runs, recipe.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    samples = read_corpus(data)
+    run = begin(recipe, samples, runs, resume=resume)
     if recipe.soup:
         network = blend(recipe.soup, runs)
-        keep(network, folder, read_corpus(data), {"log": [], "soup": recipe.soup})
+        keep(network, run.folder, samples, {"log": [], "soup": recipe.soup})
         return network.eval()
+    if run.done:
+        return load_network(recipe.name, runs)
     subject = SUBJECTS[recipe.subject]
     pictures = subject.read(data, recipe.longest)
     if recipe.teacher:
@@ -143,7 +109,7 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
     optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
     trainer = BalancedTrainer(
         model=lesson,
-        args=arguments(recipe, folder),
+        args=by_steps(recipe, run.folder, recipe.images, metric="dice", greater_is_better=True),
         train_dataset=Outlines(seen, subject, spec, hard=recipe.hard, train=True),
         eval_dataset=Outlines(unseen, subject, spec, hard=recipe.hard, train=False),
         compute_metrics=mean_dice,
@@ -152,6 +118,6 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
         draws=draw_shares(seen, recipe.shares or subject.shares),
         count=recipe.images,
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
-    keep(lesson.average, folder, read_corpus(data), {"log": trainer.state.log_history})
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    keep(lesson.average, run.folder, samples, {"log": trainer.state.log_history, "taught_by": taught_by(seen)})
     return lesson.average.eval()

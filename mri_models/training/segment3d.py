@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
-from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import EarlyStoppingCallback, set_seed
 
 from mri_models.errors import RecipeError
 from mri_models.training.average import Averaged, Follow, SkipBroken
 from mri_models.training.corpus import read_corpus
-from mri_models.training.fit import BalancedTrainer, best_weights, keep, run_folder
+from mri_models.training.course import RECIPE, begin, best_weights, by_steps, keep
+from mri_models.training.fit import BalancedTrainer
 from mri_models.training.patches import Patches, Whole, on_grid
 from mri_models.training.recipe import read_values, strict
 from mri_models.training.segment import mean_dice, overlap
@@ -91,57 +90,31 @@ class Lesson(Averaged):
         return output
 
 
-def arguments(recipe: Segment3dRecipe, folder: Path) -> TrainingArguments:
-    steps = max(1, recipe.patches // recipe.batch)
-    every = max(1, steps // recipe.evaluations)
-    gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=1,
-        learning_rate=recipe.lr,
-        lr_scheduler_type="cosine",
-        warmup_steps=int(recipe.warmup * steps),
-        weight_decay=recipe.weight_decay,
-        bf16=True,
-        use_cpu=not gpu,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="dice",
-        greater_is_better=True,
-        ignore_data_skip=True,  # patches are random anyway; redoing those before the checkpoint takes minutes
-        logging_steps=20,
-        dataloader_num_workers=8 if gpu else 1,
-        dataloader_prefetch_factor=4,
-        dataloader_persistent_workers=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to=[],
-        seed=recipe.seed,
-    )
-
-
 def train(recipe: Segment3dRecipe, data: Path, runs: Path, *, resume: bool = True) -> FoldedUNet:
-    """Train one recipe on DATA; a killed run resumes from its last checkpoint.
+    """Train one recipe on DATA; a killed run resumes from its last checkpoint, a finished one stays.
 
     Writes recipe.json, best.safetensors and history.json into RUNS/NAME.
     """
     set_seed(recipe.seed)
-    folder = run_folder(runs, recipe.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    samples = read_corpus(data)
+    run = begin(recipe, samples, runs, resume=resume)
+    if run.done:
+        return load_network3d(recipe, runs)
     count, spacing = len(recipe.labels), tuple(recipe.spacing)
     volumes = [v for v in read_volumes(data, recipe.body_part) if v.split in ("train", "val")]
     seen, unseen = ([on_grid(v, spacing, count) for v in volumes if v.split == split] for split in ("train", "val"))
     lesson = Lesson(recipe).to(memory_format=torch.channels_last_3d)
     trainer = BalancedTrainer(
         model=lesson,
-        args=arguments(recipe, folder),
+        args=by_steps(
+            recipe,
+            run.folder,
+            recipe.patches,
+            metric="dice",
+            greater_is_better=True,
+            per_device_eval_batch_size=1,
+            ignore_data_skip=True,  # patches are random anyway; redoing those before the checkpoint takes minutes
+        ),
         train_dataset=Patches(seen, tuple(recipe.patch)),
         eval_dataset=Whole(unseen, lesson.network.multiple),
         compute_metrics=mean_dice,
@@ -149,8 +122,8 @@ def train(recipe: Segment3dRecipe, data: Path, runs: Path, *, resume: bool = Tru
         draws=np.full(len(seen), 1 / len(seen)),
         count=recipe.patches,
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
-    keep(lesson.average, folder, read_corpus(data), {"log": trainer.state.log_history})
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    keep(lesson.average, run.folder, samples, {"log": trainer.state.log_history})
     return lesson.average.eval()
 
 
@@ -160,5 +133,5 @@ def load_network3d(recipe: Segment3dRecipe, runs: Path) -> FoldedUNet:
     Raises RecipeError when there is none.
     """
     path = best_weights(runs, recipe.name)
-    trained = Segment3dRecipe(**json.loads((path.parent / "recipe.json").read_text()))
+    trained = Segment3dRecipe(**json.loads((path.parent / RECIPE).read_text()))
     return read_unet3d(FoldedUNet(**trained.shape).shape, path)

@@ -18,10 +18,9 @@ from mri_models.evaluation.volumetric import as_volume
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.localize import Segmenter
 from mri_models.training.corpus import read_corpus, split_hash
-from mri_models.training.fit import run_folder
+from mri_models.training.course import curve, story
 from mri_models.training.segment3d import Segment3dRecipe, load_network3d
 from mri_models.training.segment3d_card import write_card
-from mri_models.training.segment_export import curve
 from mri_models.training.volumes import LabelledVolume, read_volumes
 from mri_models.volumetric import CONFIG_VERSION, PatchSegmenter, VolumeRule, regrid, upright, without_crumbs
 
@@ -72,7 +71,7 @@ def export(recipe: Segment3dRecipe, data: Path, runs: Path, weights: Path) -> Pa
         "sources": sorted({v.source for v in volumes if v.split == "train"}),
         "volumes": {split: sum(v.split == split for v in volumes) for split in ("train", "val")},
         "patches": {"size": recipe.patch, "seen": seen(runs, recipe)},
-        "curve": curve(runs, recipe.name),
+        "curve": curve(story(runs, recipe.name)["log"], "dice"),
     }
     (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
     write_card(folder)
@@ -119,5 +118,4 @@ def _voxels(logits: Sequence[torch.Tensor], truths: Sequence[np.ndarray]) -> tup
 
 def seen(runs: Path, recipe: Segment3dRecipe) -> int:
     """Patches of the run up to its end."""
-    log = json.loads((run_folder(runs, recipe.name) / "history.json").read_text())["log"]
-    return max(entry["step"] for entry in log) * recipe.batch
+    return max(entry["step"] for entry in story(runs, recipe.name)["log"]) * recipe.batch

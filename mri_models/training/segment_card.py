@@ -21,7 +21,7 @@ LIMITS = {
     "once more with the tumour replaced by the mirrored other half of the head; and from other sources' tumours, "
     "outlined by an earlier network. It outlines the enhancing or solid part as that data's readers did, not oedema. "
     "Small metastases, operated brains, children and other sequences were hardly seen.",
-    "spine": "Learned from T2 SPACE volumes of 27 people, one hospital group. On T1 and T2 slices of other scanners no "
+    "spine": "Learned from T2 SPACE volumes of 28 people, one hospital group. On T1 and T2 slices of other scanners no "
     "outlines exist here to measure it by.",
     "acl": "Learned from the torn ligaments of 63 people of one source and the intact ones of 11 volunteers of another "
     "(93 and 17 with validation and test). Contrast, resolution, field of view and surroundings were made alike in "

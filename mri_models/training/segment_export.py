@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,19 @@ from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.localize import CONFIG_VERSION, OutlineRule, Segmenter, peak
 from mri_models.preprocess import InputSpec
 from mri_models.training.corpus import read_corpus, split_hash
-from mri_models.training.fit import MEAN, STD, run_folder
+from mri_models.training.course import curve, story, taught_by
+from mri_models.training.fit import MEAN, STD
 from mri_models.training.knee_rule import tear_rule
 from mri_models.training.outlines import SUBJECTS, Outlined
 from mri_models.training.segment_card import write_card
 from mri_models.training.segment_start import SegmentRecipe, load_network
-from mri_models.types import Mask
 
 BATCH = 8
 PIXEL_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 CEILING = 0.9  # of the peak threshold: where every image scores near 1, more would only refuse other scanners
 RULE = (
-    "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the score that "
-    "{missed:.0%} of those stay under, but at least the pixel threshold and at most 0.9"
+    "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the largest score "
+    "that at most {missed:.0%} of those stay under, but at least the pixel threshold and at most 0.9"
 )
 
 
@@ -48,6 +49,8 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     finer = tuple(recipe.finer)
     segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "", finer)
     pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"], recipe.missed)
+    told = story(runs, recipe.name)
+    taught = told.get("taught_by") or taught_by(pictures)  # a soup was not taught itself
     tear = {"tear": tear_rule(segmenter, data, recipe.longest, least)} if recipe.subject == "acl" else {}
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,9 +70,9 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "split_hash": split_hash(read_corpus(data)),
         "seed": recipe.seed,
-        "sources": sorted({p.source for p in pictures if p.split == "train"}),
-        "images": {split: sum(p.split == split for p in pictures) for split in ("train", "val")},
-        "curve": curve(runs, recipe.name),
+        "sources": taught["sources"],
+        "images": {"train": taught["images"], "val": sum(p.split == "val" for p in pictures)},
+        "curve": curve(told["log"], "dice"),
     } | tear
     (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
     write_card(folder, recipe)
@@ -79,8 +82,11 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
 def thresholds(
     segmenter: Segmenter, pictures: Sequence[Outlined], missed: float
 ) -> tuple[float, float, dict[str, Any]]:
-    """(pixel, peak) thresholds by RULE, and what they give on those validation images."""
-    scores, overlaps, false_scores = [], [], []
+    """(pixel, peak) thresholds by RULE, and what serving with them gives on those validation images.
+
+    segmenter: of a rule that draws everything.
+    """
+    scores, overlaps, false_scores, kept = [], [], [], []
     for start in tqdm(range(0, len(pictures), BATCH), desc="validation", leave=False):
         part = pictures[start : start + BATCH]
         scans = [as_scan(picture) for picture in part]
@@ -91,13 +97,17 @@ def thresholds(
                 false_scores.append(score)
                 continue
             scores.append(score)
+            kept.append((share, scan, picture.mask))
             answer = segmenter.draw(share, scan)
-            overlaps.append([trial(answer, picture.mask, t) for t in PIXEL_THRESHOLDS])
-    mean = np.mean(overlaps, axis=0)
-    pixel = PIXEL_THRESHOLDS[int(mean.argmax())]
-    least = min(max(float(np.quantile(scores, missed)), pixel), CEILING)
+            overlaps.append(
+                [agreement(answer.values * (answer.probability >= t), picture.mask) for t in PIXEL_THRESHOLDS]
+            )
+    pixel = PIXEL_THRESHOLDS[int(np.mean(overlaps, axis=0).argmax())]
+    least = min(max(float(np.quantile(scores, missed, method="lower")), pixel), CEILING)
+    served = segmenter.with_rule(replace(segmenter.rule, pixel=pixel, peak=least))
+    found = [agreement(served.draw(share, scan).values, mask) for share, scan, mask in kept]
     answers = {
-        "dice": round(float(mean.max()), 4),
+        "dice": round(float(np.mean(found)), 4),
         "images": len(scores),
         "missed": round(float(np.mean(np.array(scores) < least)), 4),
     }
@@ -107,13 +117,6 @@ def thresholds(
     return pixel, least, answers
 
 
-def trial(answer: Mask, truth: np.ndarray, threshold: float) -> float:
-    """Mean Dice over the labels of `truth` when pixels of at least `threshold` are inside; `answer` is drawn at 0."""
-    inside = answer.probability >= threshold
-    return float(np.mean([dice((answer.values == k) & inside, truth == k) for k in np.unique(truth[truth > 0])]))
-
-
-def curve(runs: Path, name: str) -> list[dict[str, float]]:
-    """Validation Dice by step."""
-    log = json.loads((run_folder(runs, name) / "history.json").read_text())["log"]
-    return [{"step": e["step"], "dice": round(e["eval_dice"], 4)} for e in log if "eval_dice" in e]
+def agreement(answer: np.ndarray, truth: np.ndarray) -> float:
+    """Mean Dice over the labels that `truth` holds."""
+    return float(np.mean([dice(answer == label, truth == label) for label in np.unique(truth[truth > 0])]))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from mri_models.errors import RecipeError
 from mri_models.hub import WEIGHTS
-from mri_models.training.fit import best_weights
+from mri_models.training.course import best_weights
 from mri_models.training.outlines import SUBJECTS
 from mri_models.training.recipe import read_values, strict
 from mri_models.unet import ResUNet, read_unet
@@ -60,6 +60,8 @@ def load_segment_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Segme
     recipe = strict(SegmentRecipe, path, values)
     if recipe.subject not in SUBJECTS:
         raise RecipeError("bad_subject", f"{path.name}: subject must be one of {', '.join(SUBJECTS)}.")
+    if strangers := recipe.shares.keys() - SUBJECTS[recipe.subject].shares.keys():
+        raise RecipeError("bad_shares", f"{path.name}: shares names {', '.join(sorted(strangers))}, which is no kind.")
     return recipe
 
 

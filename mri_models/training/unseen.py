@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,9 @@ from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.preprocess import InputSpec, to_batch
 from mri_models.report import TUMOURS
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus, read_pixels, split_hash
-from mri_models.training.fit import MEAN, STD, load_run, run_folder, train
+from mri_models.training.course import OTHER_RUN, run_folder
+from mri_models.training.course import RECIPE as BEGUN_WITH
+from mri_models.training.fit import MEAN, STD, train
 from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe, load_recipe
 
@@ -103,7 +104,7 @@ def unseen(data: Path, runs: Path, changes: Sequence[str] = (), *, resume: bool 
     folds = deal([s for s in samples if s.source not in recipe.leave_out])
     for fold, left_out in enumerate(folds):
         run = dataclasses.replace(recipe, name=f"{recipe.name}_{fold}", leave_out=[*recipe.leave_out, *left_out])
-        network = trained(run, data, runs, split_hash(samples), resume=resume)
+        network = trained(run, data, runs, resume=resume)
         told = [s for s in samples if s.source in folds[fold - 1] and s.split == "val"]
         own = [s for s in samples if s.source in left_out and s.split != "test"]
         for task, answers in ask(network, recipe, told).items():
@@ -120,18 +121,16 @@ def unseen(data: Path, runs: Path, changes: Sequence[str] = (), *, resume: bool 
     }
 
 
-def trained(recipe: Recipe, data: Path, runs: Path, split: str, *, resume: bool) -> MultiTask:
+def trained(recipe: Recipe, data: Path, runs: Path, *, resume: bool) -> MultiTask:
     """The finished run of exactly this recipe on these patients, or a new one; nothing of another recipe stays."""
-    folder = run_folder(runs, recipe.name)
-    note, story = folder / "recipe.json", folder / "history.json"
-    same = resume and note.is_file() and json.loads(note.read_text()) == dataclasses.asdict(recipe)
-    if same and story.is_file():
-        if json.loads(story.read_text())["split_hash"] == split:
-            return load_run(runs, recipe.name)
-        same = False  # finished on other patients: its checkpoints must not go on
-    if not same:
-        shutil.rmtree(folder, ignore_errors=True)
-    return train(recipe, data, runs)
+    note = run_folder(runs, recipe.name) / BEGUN_WITH
+    same = note.is_file() and json.loads(note.read_text()) == dataclasses.asdict(recipe)
+    try:
+        return train(recipe, data, runs, resume=resume and same)
+    except RecipeError as error:
+        if error.code != OTHER_RUN:  # the same recipe on other patients
+            raise
+    return train(recipe, data, runs, resume=False)
 
 
 @torch.inference_mode()
