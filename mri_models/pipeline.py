@@ -183,9 +183,9 @@ class Pipeline:
         return model.judge(looks[model.features_key])
 
     def explained(self, report: Report) -> tuple[str, str] | None:
-        """(model, class) that an explanation is about: a graded spine's worst disc, else the deepest accepted stage.
+        """(model, class) that an explanation is about: a graded spine's worst disc, else the deepest stage passed.
 
-        None if nothing was accepted.
+        None if none was. A class that is accepted and refuses the image (not an MRI, another part) is not explained.
         """
         if report.spine and self.specialists.discs and self.specialists.discs.scale is not None:
             return DISCS, report.spine.worst.level
@@ -194,7 +194,7 @@ class Pipeline:
         if pattern and pattern.accepted and model and not report.located:
             return DIAGNOSIS + part.label, pattern.label
         for stage, prediction in ((BODY_PART, report.body_part), (GATE, report.gate)):
-            if prediction and prediction.accepted:
+            if prediction and prediction.accepted and not (report.rejection and report.rejection.stage == stage):
                 return stage, prediction.label
         return None
 

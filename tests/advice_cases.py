@@ -57,7 +57,7 @@ def located(part: str, pattern: Prediction, mask: Mask, spine: SpineGrading | No
     return complete(seen("knee", **found))
 
 
-_UNSURE = replace(seen("photo").gate, confidence=0.51, probabilities={"mri": 0.49, "not_mri": 0.51})
+_UNSURE = replace(seen("photo").gate, confidence=0.51, accepted=False, probabilities={"mri": 0.49, "not_mri": 0.51})
 DOUBTFUL = complete(seen("photo", gate=_UNSURE, rejection=refusal("gate", _UNSURE, SCAN, None)))
 _SURE, _NEAR, _WIDE = discs(3).discs
 GRADED = SpineGrading(

@@ -109,8 +109,9 @@ class FakePipeline:
         return rules.complete(Report(name, rejection, **found, anomaly=anomaly, timing_ms=timing, models=self.hashes))
 
     def explained(self, report: Report) -> tuple[str, str] | None:
-        accepted = [(stage, p) for stage in reversed(LABELS) if (p := getattr(report, stage)) and p.accepted]
-        return (accepted[0][0], accepted[0][1].label) if accepted else None
+        refusing = report.rejection and report.rejection.stage
+        passed = [s for s in reversed(LABELS) if s != refusing and (p := getattr(report, s)) and p.accepted]
+        return (passed[0], getattr(report, passed[0]).label) if passed else None
 
     def methods(self, report: Report) -> tuple[str, ...]:
         return METHODS if self.explained(report) else ()
@@ -187,5 +188,5 @@ def _prediction(stage: str, label: str, confidence: float, ood_score: float) -> 
     rest = (1 - confidence) * shares / shares.sum()
     probabilities = {label: confidence} | dict(zip(others, map(float, rest), strict=True))
     ordered = {name: probabilities[name] for name in LABELS[stage]}
-    accepted = confidence >= 0.8 and ood_score <= 0.98 and label not in ("not_mri", "other")
+    accepted = confidence >= 0.8 and ood_score <= 0.98
     return Prediction(label, confidence, 0.8, ordered, ood_score, 0.98, accepted)

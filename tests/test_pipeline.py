@@ -15,7 +15,7 @@ from mri_models.classify import Classifier
 from mri_models.errors import FileRejected
 from mri_models.explain import METHODS, overlay
 from mri_models.localize import TUMOUR
-from mri_models.types import DISCLAIMER
+from mri_models.types import DISCLAIMER, Prediction, Rejection, Report
 
 pytestmark = pytest.mark.weights
 BRAIN = EXAMPLES / "01_brain_t1_axial.png"
@@ -105,6 +105,18 @@ def test_nothing_is_explained_when_nothing_was_accepted(pipeline):
     assert pipeline.explained(refused) is None
     with pytest.raises(ValueError, match="no stage accepted"):
         pipeline.explain(pipeline.read(BRAIN), refused)
+
+
+def test_a_class_that_refuses_the_image_is_not_explained(pipeline):
+    gate = Prediction("mri", 0.9, 0.8, {"mri": 0.9, "not_mri": 0.1}, 0.2, 0.98, True)
+    ct = Prediction("not_mri", 0.9, 0.8, {"mri": 0.1, "not_mri": 0.9}, 0.2, 0.98, True)
+    shoulder = Prediction("other", 0.9, 0.8, {"brain": 0.1, "other": 0.9}, 0.2, 0.98, True)
+
+    assert pipeline.explained(Report("x", Rejection("gate", "not_mri", ""), ct)) is None
+    assert pipeline.explained(Report("x", Rejection("body_part", "unsupported_body_part", ""), gate, shoulder)) == (
+        "gate",
+        "mri",
+    )
 
 
 def test_markdown_carries_findings_and_disclaimer(pipeline):
