@@ -11,7 +11,7 @@ from mri_models.explain import picture
 from mri_models.page import levels
 from mri_models.page.render import METHOD_NAMES
 from mri_models.page.unusual import data_uri
-from mri_models.report import OUTLINED
+from mri_models.report import OUTLINED, score
 from mri_models.types import Mask, Report, Scan
 
 SIDE = 640  # px: more is not seen here
@@ -24,10 +24,8 @@ def panel(scan: Scan | None, report: Report) -> str:
     if scan is None or found is None:
         return ""
     if not found.found:
-        text = (
-            f"Nothing is outlined: the network's peak of {found.score:.2f} stays under the {found.threshold:.2f} "
-            "that an outline needs."
-        )
+        peak, least = escape(score(found.score)), escape(score(found.threshold))
+        text = f"Nothing is outlined: the network's peak of {peak} stays under the {least} that an outline needs."
         return f'<section class="mri-outlined"><h3>Where it is</h3><p>{text}</p></section>'
     what = " + ".join(OUTLINED[label] for label in found.labels)
     return (
@@ -62,9 +60,10 @@ def _measures(found: Mask) -> str:
         )
     known = "" if found.spacing_mm else " The file states no pixel spacing, so there is no size in millimetres."
     share = float((found.values > 0).mean())
+    peak, least = escape(score(found.score)), escape(score(found.threshold))
     return (
-        f'<table class="mri-areas"><tbody>{rows}</tbody></table><p class="mri-quiet">Peak {found.score:.2f}; '
-        f"an outline needs {found.threshold:.2f}. {share:.1%} of the image.{known}</p>"
+        f'<table class="mri-areas"><tbody>{rows}</tbody></table><p class="mri-quiet">Peak {peak}; '
+        f"an outline needs {least}. {share:.1%} of the image.{known}</p>"
     )
 
 

@@ -108,7 +108,8 @@ def _outlined(report: VolumeReport) -> str:
             first, last = part["slices"]
             rows += (
                 f"<tr><th scope=row>{escape(OUTLINED.get(label, label))}</th>"
-                f"<td>{part['volume_ml']:.1f} ml</td><td>{part['confidence']:.2f}</td><td>{first} to {last}</td></tr>"
+                f"<td>{part['volume_ml']:.1f} ml</td><td>{escape(score(part['confidence']))}</td>"
+                f"<td>{first} to {last}</td></tr>"
             )
     return (
         "<h3>Outlined</h3><table><thead><tr><th scope=col>structure</th><th scope=col>volume</th>"
@@ -128,9 +129,10 @@ def _because(report: VolumeReport) -> str:
     if report.rejection:
         return escape(reason(report.rejection))
     found, pooled = report.diagnosis, report.pooled["diagnosis"]
+    number, least = escape(score(found.confidence)), escape(score(found.threshold))
     return (
-        f'Mean class score <strong class="mri-number">{score(found.confidence)}</strong> over {pooled.accepted} of '
-        f"{pooled.reached} slices, accepted from {found.threshold:.2f}; clearest in {numbers(pooled.telling)}."
+        f'Mean class score <strong class="mri-number">{number}</strong> over {pooled.accepted} of '
+        f"{pooled.reached} slices, accepted from {least}; clearest in {numbers(pooled.telling)}."
     )
 
 

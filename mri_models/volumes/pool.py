@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mri_models.report import HEALTHY
+from mri_models.report import HEALTHY, score
 from mri_models.types import STAGES, AnomalySummary, Pooled, Prediction, Rejection, SliceAnomaly, SliceVerdict
 
 LEAST_SCORE = 0.60  # the product's floor, also for a mean
@@ -145,8 +145,8 @@ def _unsure(prediction: Prediction, count: int) -> Rejection | None:
     return Rejection(
         "diagnosis",
         "uncertain",
-        f"Unable to determine: the mean score of {count} slices, {prediction.confidence:.2f}, is below the "
-        f"{prediction.threshold:.2f} that this stage asks for. The slices do not agree on one pattern.",
+        f"Unable to determine: the mean score of {count} slices, {score(prediction.confidence)}, is below the "
+        f"{score(prediction.threshold)} that this stage asks for. The slices do not agree on one pattern.",
     )
 
 
