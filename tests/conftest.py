@@ -19,6 +19,16 @@ def corpus() -> Path:
     return folder
 
 
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A file that the fake pipeline takes for a glioma."""
+    from fakes import scan_png
+
+    path = tmp_path / "scan.png"
+    path.write_bytes(scan_png("glioma"))
+    return path
+
+
 @pytest.fixture(scope="session")
 def pipeline():
     """The real pipeline with the weights of this repository."""

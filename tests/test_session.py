@@ -17,13 +17,6 @@ from mri_models.page.shown import Reader, Shown
 from mri_models.types import Attribution, Report
 
 
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
-    path = tmp_path / "scan.png"
-    path.write_bytes(scan_png("glioma"))
-    return path
-
-
 class Mapless(FakePipeline):
     """Every map, or every check of one, raises this."""
 

@@ -10,7 +10,7 @@ from time import perf_counter, sleep
 import gradio as gr
 import pytest
 import torch
-from fakes import FakePipeline, scan_png, served
+from fakes import FakePipeline, served
 from gradio_client import Client, handle_file
 from places import EXAMPLES
 
@@ -26,13 +26,6 @@ from mri_models.types import Report
 from mri_models.volumes.pipeline import Progress
 
 PATIENCE_S = 20
-
-
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
-    path = tmp_path / "scan.png"
-    path.write_bytes(scan_png("glioma"))
-    return path
 
 
 class Breaking(FakePipeline):

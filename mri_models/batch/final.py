@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mri_models.batch.journal import Journal, replace
+from mri_models.batch.journal import Journal
 from mri_models.errors import BatchError
+from mri_models.whole import write_whole
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,7 +30,7 @@ def write_final(journal: Journal, form: str) -> Path:
     """DIR/reports.jsonl or DIR/reports.parquet, sorted by name, one row a file; replaces an older one when complete."""
     path = journal.folder / f"reports.{form}"
     if form == "jsonl":
-        replace(path, journal.lines())
+        write_whole(path, journal.lines())
     else:
         _write_parquet(path, journal.lines())
     return path

@@ -15,6 +15,7 @@ from typing import Any
 from mri_models.batch.crew import FAILURES
 from mri_models.batch.walk import key
 from mri_models.errors import BatchError
+from mri_models.whole import write_whole
 
 SHARDS = "shards"
 RUN = "run.json"
@@ -104,7 +105,7 @@ class Journal:
             raise BatchError("in_use", f"Another process is writing to {self.folder}. Wait for it to end.") from error
         run = self.folder / RUN
         if not run.is_file():
-            replace(run, [json.dumps(identity, indent=1).encode() + b"\n"])
+            write_whole(run, [json.dumps(identity, indent=1).encode() + b"\n"])
         try:
             known = json.loads(run.read_bytes())
             other = [name for name in identity if known[name] != identity[name]]
@@ -156,16 +157,6 @@ def outcome(report: Mapping[str, Any]) -> str:
     """One of OUTCOMES: the report's status, or the code of FAILURES where the pipeline gave no answer."""
     code = report["rejection"] and report["rejection"]["code"]
     return code if code in FAILURES else report["status"]
-
-
-def replace(path: Path, parts: Iterator[bytes] | list[bytes]) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _name_and_outcome(line: bytes) -> tuple[str, str] | None:

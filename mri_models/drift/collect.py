@@ -31,6 +31,7 @@ from mri_models.quality import check_quality
 from mri_models.report import TUMOURS
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus
 from mri_models.types import Rejection, Report, Scan
+from mri_models.whole import write_whole
 
 PATIENTS = 10  # of a source in each split: with fewer, the split would be the drift
 QUALITY = 88  # the corpus's own JPEG quality; a drifted image is stored like it, or the missing blocks would tell
@@ -101,9 +102,7 @@ def observations(
         progress = tqdm(pool.map(one, range(len(samples))), total=len(samples), desc=path.stem[:-13], leave=False)
         found = list(progress)
     cache.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text("".join(f"{json.dumps(o.to_dict())}\n" for o in found))
-    part.replace(path)  # whole or not at all
+    write_whole(path, (f"{json.dumps(o.to_dict())}\n".encode() for o in found))
     return found
 
 

@@ -54,8 +54,8 @@ class Simulated:
     def save(self, folder: Path, models: Mapping[str, str]) -> None:
         """models: SHA-256 by name of the weights that judged the images.
 
-        Embeddings in half precision, which no monitor sees; values as they are: many images have the same size, and
-        a rounded one would be another.
+        Embeddings in half precision, far finer than they scatter; values as they are: many images have the same size,
+        and a rounded one would be another.
         """
         arrays, vocabulary = pack(self.window)
         save_file(arrays | {"embeddings": arrays["embeddings"].astype(np.float16)}, folder / ARRAYS)

@@ -66,10 +66,14 @@ def test_the_last_image_s_map_never_stands_under_the_next_verdict(visit: Visits,
     expect(page.locator("#note")).to_contain_text("no tumour pattern")
 
 
-def mapped(page: Page) -> None:
-    """A first image with two maps, which were checked."""
+def mapped(visit: Visits, fake: Slow) -> Page:
+    """A visit with a first image and its two maps, which were checked."""
+    fake.explaining.set()
+    fake.checking.set()
+    page = visit()
     upload(page, "first.png", scan_png("glioma"))
     expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
+    return page
 
 
 def drop(page: Page, name: str, data: bytes) -> None:
@@ -93,10 +97,7 @@ def expect_only_the_second(page: Page) -> None:
 
 
 def test_a_method_chosen_while_the_next_verdict_is_worked_out_leaves_that_alone(visit: Visits, fake: Slow):
-    fake.explaining.set()
-    fake.checking.set()
-    page = visit()
-    mapped(page)
+    page = mapped(visit, fake)
     fake.judging.clear()
     fake.explaining.clear()
     drop(page, "second.png", scan_png("healthy"))
@@ -109,10 +110,7 @@ def test_a_method_chosen_while_the_next_verdict_is_worked_out_leaves_that_alone(
 
 
 def test_an_image_dropped_on_a_comparison_ends_it_without_a_word(visit: Visits, fake: Slow):
-    fake.explaining.set()
-    fake.checking.set()
-    page = visit()
-    mapped(page)
+    page = mapped(visit, fake)
     fake.explaining.clear()
     page.locator("#compare").click()
     expect(page.locator("#maps .is-waiting")).to_have_count(1)
@@ -151,10 +149,7 @@ def test_the_volume_clicked_last_is_the_one_that_stands(visit: Visits, fake: Slo
 
 
 def test_a_map_that_breaks_is_told_and_leaves_the_verdict(visit: Visits, fake: Slow):
-    fake.explaining.set()
-    fake.checking.set()
-    page = visit()
-    mapped(page)
+    page = mapped(visit, fake)
     fake.broken = True
     page.locator("#method").get_by_text("SHAP", exact=True).click()
     expect(page.locator(".toast-body")).to_contain_text("There is no map. The step 'explanation' failed")

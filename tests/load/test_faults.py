@@ -25,13 +25,6 @@ from mri_models.page.traffic import MOST_WAITING
 IMAGE = scan_png("glioma")
 
 
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
-    path = tmp_path / "scan.png"
-    path.write_bytes(IMAGE)
-    return path
-
-
 def upload(url: str, data: bytes) -> httpx.Response:
     return httpx.post(f"{url}/gradio_api/upload", files={"files": ("scan.png", data)}, timeout=PATIENCE_S)
 

@@ -19,6 +19,7 @@ from mri_models.training.baselines.clock import Clock, latency_ms
 from mri_models.training.baselines.pictures import Preparation, canvases, shrunk
 from mri_models.training.baselines.recipe import Baseline, Classical, Mean, Network, load_baseline
 from mri_models.training.corpus import draw_weights
+from mri_models.whole import write_whole
 
 HELD = 6  # one in so many training images is validated on, where a network validates
 SLOW_INNER = 4  # the parts that a single inner held-out part is one of
@@ -88,9 +89,7 @@ def write_result(study: Study, recipe: Baseline, fold: Fold, result: dict[str, A
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {"folds": study.digest, "recipe": dataclasses.asdict(recipe), "fold": fold.number} | result
     kept["scores"] = np.asarray(result["scores"]).round(5).tolist()
-    partial_file = path.with_suffix(".part")
-    partial_file.write_text(json.dumps(kept))
-    partial_file.rename(path)
+    write_whole(path, [json.dumps(kept).encode()])
 
 
 def _classical(study: Study, recipe: Classical, fold: Fold) -> dict[str, Any]:
