@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
 from mri_models.evaluation import figures
-from mri_models.evaluation.metrics import Outcomes, by_source, equal_mass_bins, summarise
+from mri_models.evaluation.metrics import Outcomes, by_source, summarise
+from mri_models.evaluation.reliability import ece_by_chance, equal_mass_bins
 
 
 def outcomes(n: int = 300, classes: int = 3, per_patient: int = 3, sources: int = 2, seed: int = 0) -> Outcomes:
@@ -86,6 +87,15 @@ def test_ece_of_overconfident_answers_is_their_gap():
     always = Outcomes(sure, labels, o.classes, o.patients, o.sources, o.accepted, o.ood)
 
     assert summarise(always).ece.value == pytest.approx(0.4)
+
+
+def test_few_answers_show_an_error_of_calibration_by_chance():
+    generator = np.random.default_rng(1)
+    few, many = generator.uniform(0.5, 1, 70), generator.uniform(0.5, 1, 70_000)
+
+    assert 0.1 < ece_by_chance(few) < 0.2
+    assert ece_by_chance(many, draws=20) < 0.006
+    assert ece_by_chance(np.ones(70)) == 0  # certain and right: nothing is left to chance
 
 
 def test_equal_mass_bins_hold_equal_shares_and_keep_ties_together():

@@ -42,7 +42,9 @@ def write_weights(folder: Path, weights: bytes = b"weights") -> Path:
     """A weights folder of one model with a card, and metrics that were measured on it."""
     digest = hashlib.sha256(weights).hexdigest()
     config = {"architecture": "tiny", "mri": {"sha256": digest, "sources": ["cheng2015", "ixi"]}}
-    overall = dict.fromkeys(("balanced_accuracy", "patient_balanced_accuracy", "auroc", "ece", "coverage"), ESTIMATE)
+    overall = dict.fromkeys(
+        ("balanced_accuracy", "patient_balanced_accuracy", "auroc", "ece", "ece_by_chance", "coverage"), ESTIMATE
+    )
     overall |= {"accuracy_accepted": None, "images": 40, "patients": 12}
     metrics = {"split": "test", "models": {"gate": digest}, "stages": {"gate": {"overall": overall}}}
     (folder / "gate").mkdir(parents=True)

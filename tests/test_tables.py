@@ -14,6 +14,7 @@ METRICS = {
     "patient_balanced_accuracy": {"value": 0.96, "low": 0.94, "high": 0.98},
     "auroc": {"value": 0.999, "low": 0.99, "high": 1.0},
     "ece": {"value": 0.0123, "low": 0.01, "high": 0.02},
+    "ece_by_chance": {"value": 0.008, "low": None, "high": None},
     "coverage": {"value": 0.9, "low": 0.88, "high": 0.92},
     "accuracy_accepted": {"value": 0.98, "low": 0.97, "high": 0.99},
     "recall": {"mri": {"value": 0.95, "low": 0.9, "high": 1.0}, "not_mri": {"value": 0.5, "low": 0.4, "high": 0.6}},
@@ -34,7 +35,7 @@ def test_value_and_interval_stand_in_their_row():
 
     assert text.startswith("### gate\n")
     assert rows["**all**"].startswith("| **all** | 1200 | 310 | 0.953 [0.93, 0.97] | ")
-    assert rows["ixi"].startswith("| ixi | 1200 | 1 | mri 0.750 | – | – | 0.012 [0.01, 0.02]")
+    assert rows["ixi"].startswith("| ixi | 1200 | 1 | mri 0.750 | – | – | 0.012 [0.01, 0.02] | 0.008 | ")
     assert rows["not_mri"] == "| not_mri | 0.500 [0.40, 0.60] | 300 | 300 |"
 
 

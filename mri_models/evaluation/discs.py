@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from mri_models.discnet import FINDINGS
 from mri_models.discs import OVERALL, DiscGrader, GradeRule, graded, spans
 from mri_models.errors import DataError
-from mri_models.evaluation.metrics import ECE_BINS, MIN_PATIENTS, Estimate, equal_mass_bins
+from mri_models.evaluation.metrics import MIN_PATIENTS, Estimate
+from mri_models.evaluation.reliability import ece, ece_by_chance
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.levels import LEAST
 from mri_models.training.spines import BOXES, GRADINGS, Finder, read_boxes, read_gradings, read_pixels, read_slices
@@ -204,21 +205,21 @@ def overall_of(worst: Overall) -> dict[str, Any]:
     """Mean recall of the worst disc's class, the share accepted, and how many of those are right."""
     right = worst.answer == worst.truth
     kinds = np.eye(len(OVERALL))[worst.truth]
-    bins = np.eye(ECE_BINS)[equal_mass_bins(worst.confidence)]
 
     def recall(weights: np.ndarray) -> float:
         whole = weights @ kinds
         return float(((weights * right) @ kinds / np.maximum(whole, 1e-9))[whole > 0].mean())
 
-    def ece(weights: np.ndarray) -> float:
-        return float(np.abs((weights * (worst.confidence - right)) @ bins).sum() / weights.sum())
+    def calibration(weights: np.ndarray) -> float:
+        return float(ece(worst.confidence, right, weights[None])[0])
 
     accepted = worst.accepted
     return {
         "slices": len(right),
         "balanced_accuracy": bootstrapped(recall, worst.patients),
         "accuracy": bootstrapped(lambda weights: float(np.average(right, weights=weights)), worst.patients),
-        "ece": bootstrapped(ece, worst.patients),
+        "ece": bootstrapped(calibration, worst.patients),
+        "ece_by_chance": Estimate(ece_by_chance(worst.confidence)).to_dict(),
         "confusion": confusion_of(worst),
         "coverage": bootstrapped(lambda weights: float(np.average(accepted, weights=weights)), worst.patients),
         "accepted": int(accepted.sum()),
@@ -259,7 +260,9 @@ def disc_table(found: Mapping[str, Any]) -> str:
         f"Levels L5/S1 to L1/L2 missed: {found['missed']}. Counted right from the sacrum: {counted['right']} of "
         f"{counted['slices']} slices with boxes in the tables.\n\nThe image's answer, its worst disc's class, on "
         f"{overall['slices']} slices: balanced accuracy {cell(overall['balanced_accuracy'])}, "
-        f"ECE {cell(overall['ece'])}; accepted {overall['accepted']}, of those right {overall['right_among_accepted']}."
+        f"ECE {cell(overall['ece'])} (by chance, if each were right with exactly the probability that it states, "
+        f"{cell(overall['ece_by_chance'])}); accepted {overall['accepted']}, of those right "
+        f"{overall['right_among_accepted']}."
     )
     classes = [[name, *map(str, row)] for name, row in zip(OVERALL, overall["confusion"], strict=True)]
     off = [[f"grade {g}", *map(str, row)] for g, row in zip(GRADES, found["confusion"], strict=True)]

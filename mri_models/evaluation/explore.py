@@ -13,7 +13,8 @@ from mri_models.classify import Calibration
 from mri_models.errors import WeightsError
 from mri_models.evaluation.calibration import risk_coverage
 from mri_models.evaluation.inventory import count, grey_profiles
-from mri_models.evaluation.metrics import ECE_BINS, MIN_PATIENTS, Outcomes, equal_mass_bins
+from mri_models.evaluation.metrics import MIN_PATIENTS, Outcomes
+from mri_models.evaluation.reliability import ECE_BINS, ece, equal_mass_bins
 from mri_models.figures import STEPS, Figures, Roc, StageFigures, load_figures, save_figures
 from mri_models.training.corpus import Sample, split_hash
 
@@ -42,7 +43,7 @@ def stage_figures(outcomes: Outcomes, calibration: Calibration, seed: int = 0) -
         bands=bands,
         reliability=_reliability(outcomes, owner, draws),
         rocs=_rocs(outcomes),
-        ece=_ece(outcomes),
+        ece=float(ece(outcomes.confidence, outcomes.correct, np.ones((1, len(outcomes.labels))))[0]),
         aurc=risk_coverage(outcomes.confidence, outcomes.correct).area,
     )
 
@@ -125,12 +126,6 @@ def _reliability(outcomes: Outcomes, owner: np.ndarray, draws: np.ndarray) -> np
         for b in np.unique(bins)
     ]
     return np.array(rows, dtype=float)
-
-
-def _ece(outcomes: Outcomes) -> float:
-    bins = equal_mass_bins(outcomes.confidence)
-    gaps = np.bincount(bins, outcomes.correct - outcomes.confidence, minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(bins))
 
 
 def _rocs(outcomes: Outcomes) -> dict[str, Roc]:

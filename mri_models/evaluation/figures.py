@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from mri_models.evaluation.calibration import risk_coverage
-from mri_models.evaluation.metrics import Estimate, Outcomes, StageMetrics, equal_mass_bins
+from mri_models.evaluation.metrics import Estimate, Outcomes, StageMetrics
+from mri_models.evaluation.reliability import equal_mass_bins
 
 # Okabe & Ito 2008, told apart with every common colour vision; yellow left out, it drowns on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

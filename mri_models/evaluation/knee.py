@@ -203,9 +203,10 @@ def knee_table(found: Mapping[str, Any]) -> str:
     stage, swaps = found["stage"], found["swapped"]
     line = (
         f"Torn against intact, {stage['patients']} patients, {stage['images']} images: AUROC {cell(stage['auroc'])}, "
-        f"balanced accuracy {cell(stage['balanced_accuracy'])}, ECE {cell(stage['ece'])}, answered "
-        f"{cell(stage['coverage'])}; outline hits {cell(found['hits'])}. Each ligament pasted into a knee of the other "
-        f"source: AUROC {cell(swaps['auroc'])} (1: the ligament answers, 0: the source does)."
+        f"balanced accuracy {cell(stage['balanced_accuracy'])}, ECE {cell(stage['ece'])} (by chance "
+        f"{cell(stage['ece_by_chance'])}), answered {cell(stage['coverage'])}; outline hits "
+        f"{cell(found['hits'])}. Each ligament pasted into a knee of the other source: AUROC "
+        f"{cell(swaps['auroc'])} (1: the ligament answers, 0: the source does)."
     )
     head = ["source", "ligament", "images", "patients", "tear pattern", "no tear seen", "used for"]
     rows = [

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-ECE_BINS = 15
+from mri_models.evaluation.reliability import ece, ece_by_chance
+
 MIN_PATIENTS = 5  # resampling fewer says nothing about the next patient: the interval is left out
 CHUNK = 2_000_000  # weights held at once while resampling, 16 MB
 
@@ -93,6 +94,7 @@ class StageMetrics:
     (Provost & Domingos 2001), over the classes present.
     ece: expected calibration error of the top class (Guo et al. 2017) in 15 bins of equal mass (Nixon et al. 2019);
     resampling noise adds to each bin's gap, so its interval leans upwards.
+    ece_by_chance: that of as many answers if each were right with the probability that it states.
     coverage: share of images that the stage accepts (El-Yaniv & Wiener 2010).
     mean_ood: 0.5 where images lie as far out as validation images did, 1 where all lie farther.
     recall: per class present. confusion: counts, rows are the truth, columns the prediction, accepted or not.
@@ -106,6 +108,7 @@ class StageMetrics:
     patient_balanced_accuracy: Estimate | None
     auroc: Estimate | None
     ece: Estimate | None
+    ece_by_chance: Estimate
     coverage: Estimate | None
     accuracy_accepted: Estimate | None
     balanced_accuracy_accepted: Estimate | None
@@ -153,6 +156,7 @@ def summarise(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> St
         classes=outcomes.classes,
         images=len(owner),
         patients=patients,
+        ece_by_chance=Estimate(ece_by_chance(outcomes.confidence)),
         recall=recall,
         confusion=tuple(map(tuple, counts.tolist())),
         **found,
@@ -165,12 +169,6 @@ def by_source(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> di
         str(source): summarise(outcomes.select(outcomes.sources == source), resamples=resamples, seed=seed)
         for source in np.unique(outcomes.sources)
     }
-
-
-def equal_mass_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
-    """Confidences (N,) -> (N,) bin from 0 to bins - 1, about as many in each; ties stay together."""
-    edges = np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1])
-    return np.searchsorted(edges, confidence, side="right")
 
 
 def multiplicities(generator: np.random.Generator, draws: int, patients: int) -> np.ndarray:
@@ -186,8 +184,6 @@ def _metrics(outcomes: Outcomes, owner: np.ndarray, by_patient: np.ndarray) -> d
     correct, accepted, classes = outcomes.correct, outcomes.accepted, len(outcomes.classes)
     truth = np.eye(classes)[outcomes.labels]  # (N, C)
     by_class = recalls(weights, truth, correct)
-    bins = np.eye(ECE_BINS)[equal_mass_bins(outcomes.confidence)]
-    gaps = weights @ (bins * (correct - outcomes.confidence)[:, None])  # (R, bins)
     scored = range(classes == 2, classes)  # two classes mirror each other: one is enough
     aurocs = [_auroc(weights, outcomes.probabilities[:, i], outcomes.labels == i) for i in scored]
     groups, truth_of_groups, correct_groups = _votes(outcomes, owner)
@@ -196,7 +192,7 @@ def _metrics(outcomes: Outcomes, owner: np.ndarray, by_patient: np.ndarray) -> d
         "balanced_accuracy": _mean(by_class),
         "patient_balanced_accuracy": _mean(recalls(by_patient[:, groups], truth_of_groups, correct_groups)),
         "auroc": _mean(np.stack(aurocs, axis=1)),
-        "ece": np.abs(gaps).sum(axis=1) / total,
+        "ece": ece(outcomes.confidence, correct, weights),
         "coverage": weights @ accepted / total,
         "accuracy_accepted": _ratio(weights @ (accepted & correct), weights @ accepted),
         "balanced_accuracy_accepted": _mean(recalls(weights, truth * accepted[:, None], correct)),

@@ -201,18 +201,22 @@ def body_part_questions(stage: Outcomes, outputs: Outputs) -> Masks:
 
 
 def brain_questions(stage: Outcomes, outputs: Outputs) -> Masks:
-    tumours = [stage.classes.index(name) for name in TUMOURS]
-    healthy = stage.classes.index("no_tumor")
-    is_tumour, called_tumour = np.isin(stage.labels, tumours), np.isin(stage.predicted, tumours)
-    called_healthy = stage.predicted == healthy
-    four = np.isin(stage.labels, [*tumours, healthy])
-    return {
-        "tumours called no tumour": (called_healthy, is_tumour),
-        "tumours called no tumour, accepted": (called_healthy & stage.accepted, is_tumour),
-        "healthy called a tumour": (called_tumour, stage.labels == healthy),
-        "healthy called a tumour, accepted": (called_tumour & stage.accepted, stage.labels == healthy),
+    four = np.isin(stage.labels, [stage.classes.index(name) for name in (*TUMOURS, "no_tumor")])
+    masks = {}
+    for question, (hit, among) in mistaken(stage).items():
+        masks |= {question: (hit, among), f"{question}, accepted": (hit & stage.accepted, among)}
+    return masks | {
         "coverage on the four main classes": (stage.accepted, four),
         "right among accepted, four main classes": (stage.correct, four & stage.accepted),
+    }
+
+
+def mistaken(stage: Outcomes) -> Masks:
+    """The brain's two worst mistakes, accepted or not."""
+    tumours, healthy = [stage.classes.index(name) for name in TUMOURS], stage.classes.index("no_tumor")
+    return {
+        "tumours called no tumour": (stage.predicted == healthy, np.isin(stage.labels, tumours)),
+        "healthy called a tumour": (np.isin(stage.predicted, tumours), stage.labels == healthy),
     }
 
 

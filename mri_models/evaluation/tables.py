@@ -12,14 +12,16 @@ COLUMNS = {
     "patient_balanced_accuracy": "by patient",
     "auroc": "AUROC",
     "ece": "ECE",
+    "ece_by_chance": "by chance",
     "coverage": "coverage",
     "accuracy_accepted": "accuracy, accepted",
 }
 NOTE = (
     "Brackets: 95 % interval over patients (bootstrap), none below 5 patients; equal ends differ by less than shown. "
     "Balanced accuracy: mean recall of the classes; by patient: the same with one vote a patient; ECE: expected "
-    "calibration error, whose interval leans upwards; coverage: share of all images that get an answer. A source of a "
-    "single class shows that class's recall."
+    "calibration error, whose interval leans upwards; by chance: that of as many answers if each were right with "
+    "exactly the probability that it states; coverage: share of all images that get an answer. A source of a single "
+    "class shows that class's recall."
 )
 
 

@@ -132,7 +132,7 @@ def _results(metrics: Mapping[str, Any]) -> Iterator[EvalResult]:
     for name, stage in metrics["stages"].items():
         for key in COLUMNS:
             estimate = stage["overall"][key]
-            if estimate is not None:
+            if estimate is not None and key != "ece_by_chance":  # what luck alone would give is no result
                 yield EvalResult(
                     task_type="image-classification",
                     task_name=name,

@@ -20,10 +20,10 @@ from tqdm.auto import tqdm
 
 from mri_models.errors import RecipeError
 from mri_models.evaluation.metrics import Outcomes
+from mri_models.evaluation.run import mistaken
 from mri_models.evaluation.segmentation import by_patient
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.preprocess import InputSpec, to_batch
-from mri_models.report import TUMOURS
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus, read_pixels, split_hash
 from mri_models.training.course import OTHER_RUN, run_folder
 from mri_models.training.course import RECIPE as BEGUN_WITH
@@ -173,11 +173,8 @@ def measure(answers: Answers) -> dict[str, dict[str, Any]]:
         for index, label in enumerate(stage.classes):
             found[f"{task}: recall of {label}"] = _share(stage.correct, stage.labels == index, stage)
         if task == "brain":
-            tumours = [stage.classes.index(name) for name in TUMOURS]
-            healthy = stage.classes.index("no_tumor")
-            is_tumour, called_tumour = np.isin(stage.labels, tumours), np.isin(stage.predicted, tumours)
-            found["brain: tumours called no tumour"] = _share(stage.predicted == healthy, is_tumour, stage)
-            found["brain: healthy called a tumour"] = _share(called_tumour, stage.labels == healthy, stage)
+            for question, (hit, among) in mistaken(stage).items():
+                found[f"brain: {question}"] = _share(hit, among, stage)
     return {question: one for question, one in found.items() if one["images"]}
 
 
