@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from mri_models.report import ENGLISH, score
+from mri_models.page.text import scored
+from mri_models.report import ENGLISH
 from mri_models.types import Disc, SpineGrading
 from mri_models.types.discs import GRADES
 
@@ -44,10 +45,10 @@ def table(spine: SpineGrading | None, title: str = "Disc by disc") -> str:
 
 
 def _row(disc: Disc, worst: bool) -> str:
-    sure = f" {escape(score(disc.confidence))}" if disc.accepted else ""
+    sure = f" {scored(disc.confidence)}" if disc.accepted else ""
     strip = "".join(f'<i style="--p:{p:.3f}"></i>' for p in disc.pfirrmann)
     told = escape(", ".join(f"{grade} {ENGLISH.share(p)}" for grade, p in zip(GRADES, disc.pfirrmann, strict=True)))
-    findings = "".join(f"<td>{escape(score(getattr(disc, name)))}</td>" for name in _FINDINGS)
+    findings = "".join(f"<td>{scored(getattr(disc, name))}</td>" for name in _FINDINGS)
     return (
         f"<tr{' data-worst' if worst else ''}><th scope=row>{disc.level}</th><td><b>{disc.stated}</b>{sure}</td>"
         f'<td><span class="mri-strip" role="img" aria-label="Probabilities of grades: {told}">{strip}</span></td>'

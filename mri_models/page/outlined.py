@@ -10,8 +10,9 @@ from mri_models.contour import colour_of, layer
 from mri_models.explain import picture
 from mri_models.page import levels
 from mri_models.page.render import METHOD_NAMES
+from mri_models.page.text import scored
 from mri_models.page.unusual import data_uri
-from mri_models.report import OUTLINED, score
+from mri_models.report import OUTLINED
 from mri_models.types import Mask, Report, Scan
 
 SIDE = 640  # px: more is not seen here
@@ -24,7 +25,7 @@ def panel(scan: Scan | None, report: Report) -> str:
     if scan is None or found is None:
         return ""
     if not found.found:
-        peak, least = escape(score(found.score)), escape(score(found.threshold))
+        peak, least = scored(found.score), scored(found.threshold)
         text = f"Nothing is outlined: the network's peak of {peak} stays under the {least} that an outline needs."
         return f'<section class="mri-outlined"><h3>Where it is</h3><p>{text}</p></section>'
     what = " + ".join(OUTLINED[label] for label in found.labels)
@@ -60,7 +61,7 @@ def _measures(found: Mask) -> str:
         )
     known = "" if found.spacing_mm else " The file states no pixel spacing, so there is no size in millimetres."
     share = float((found.values > 0).mean())
-    peak, least = escape(score(found.score)), escape(score(found.threshold))
+    peak, least = scored(found.score), scored(found.threshold)
     return (
         f'<table class="mri-areas"><tbody>{rows}</tbody></table><p class="mri-quiet">Peak {peak}; '
         f"an outline needs {least}. {share:.1%} of the image.{known}</p>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from mri_models.page.text import scored
 from mri_models.page.trust import adds_up, badge, is_checked
 from mri_models.report import DOUBTS, ENGLISH, PARTS, PATTERNS, UNABLE, reason, score, tone
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
@@ -173,9 +174,9 @@ def _explanation_line(report: Report) -> str:
     if report.diagnosis is None:
         return ""
     found = report.diagnosis
-    number, like = escape(score(found.confidence)), min(99, round(found.confidence * 100))
+    number, like = scored(found.confidence), min(99, round(found.confidence * 100))
     return (
-        f'Class score <strong class="mri-number">{number}</strong>, accepted from {escape(score(found.threshold))}. '
+        f'Class score <strong class="mri-number">{number}</strong>, accepted from {scored(found.threshold)}. '
         f"Of validation images that scored like this, about {like} in 100 carried this label."
     )
 
@@ -211,7 +212,7 @@ def _rows(prediction: Prediction) -> Iterator[str]:
         yield (
             f'<li class="{"is-best" if best else ""}"><span>{escape(name_of(label))}</span>'
             f'<span class="mri-track" aria-hidden="true"><i style="width:{share:.1%}"></i>{line}</span>'
-            f"<b>{escape(score(share))}</b></li>"
+            f"<b>{scored(share)}</b></li>"
         )
 
 

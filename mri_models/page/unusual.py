@@ -11,6 +11,7 @@ from PIL import Image
 
 from mri_models.explain import heat
 from mri_models.page.render import missing
+from mri_models.page.text import scored
 from mri_models.report import ENGLISH, UNUSUAL, score
 from mri_models.types import Anomaly, Report
 
@@ -64,7 +65,7 @@ def why_not(report: Report) -> str:
 def _lead(found: Anomaly) -> str:
     share = SURE[found.category].format(share=ENGLISH.share(found.confidence))
     higher = f"higher than {ENGLISH.share(found.percentile)} of held-out normal brains. {share}"
-    number = f'<strong class="mri-number">{escape(score(found.score))}</strong>'
+    number = f'<strong class="mri-number">{scored(found.score)}</strong>'
     return f"{UNUSUAL[found.category]}. Anomaly score {number}, {escape(higher)}"
 
 
@@ -79,7 +80,7 @@ def _pictures(found: Anomaly) -> str:
         f'<figure><img src="{data_uri(picture)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
         for picture, caption, alt in figures
     )
-    scale = escape(score(found.error_scale))
+    scale = scored(found.error_scale)
     bar = f"Colours of the difference, the same for every image: black is 0, pale yellow {scale} or more"
     return (
         f'<div class="mri-triple">{shown}</div><div class="mri-heat" role="img" aria-label="{bar}"></div>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from mri_models.page.render import name_of
+from mri_models.page.text import scored
 from mri_models.report import score
 from mri_models.types import SliceVerdict, VolumeReport
 
@@ -61,8 +62,8 @@ def table(report: VolumeReport) -> str:
 def _row(verdict: SliceVerdict) -> str:
     answer = verdict.deepest and verdict.deepest[1]
     said = escape(name_of(answer.label)) if answer else escape(verdict.rejection.code.replace("_", " "))
-    number = escape(score(answer.confidence)) if answer else "–"
-    unusual = "–" if verdict.anomaly is None else escape(score(verdict.anomaly))
+    number = scored(answer.confidence) if answer else "–"
+    unusual = "–" if verdict.anomaly is None else scored(verdict.anomaly)
     why = "yes" if verdict.rejection is None else f"no: {escape(verdict.rejection.code.replace('_', ' '))}"
     see = f'<button type="button" data-slice="{verdict.number}" aria-label="Show slice {verdict.number}">'
     return (
@@ -126,8 +127,7 @@ def _targets(report: VolumeReport, last: int) -> str:
 
 def _legend(labels: list[str], means: object, least: str) -> str:
     items = "".join(
-        f'<li><i class="s{number}" aria-hidden="true"></i>{escape(name_of(label))} '
-        f"<b>{escape(score(means[label]))}</b></li>"
+        f'<li><i class="s{number}" aria-hidden="true"></i>{escape(name_of(label))} <b>{scored(means[label])}</b></li>'
         for number, label in enumerate(labels, 1)
     )
     limit = '<li><i class="limit" aria-hidden="true"></i>accepted from</li>' if least else ""

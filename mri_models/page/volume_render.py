@@ -8,6 +8,7 @@ from html import escape
 from pathlib import PurePath
 
 from mri_models.page import levels, render
+from mri_models.page.text import scored
 from mri_models.report import OUTLINED, UNUSUAL, reason, score, tone
 from mri_models.types import VolumeReport
 from mri_models.volumes.files import stem
@@ -108,7 +109,7 @@ def _outlined(report: VolumeReport) -> str:
             first, last = part["slices"]
             rows += (
                 f"<tr><th scope=row>{escape(OUTLINED.get(label, label))}</th>"
-                f"<td>{part['volume_ml']:.1f} ml</td><td>{escape(score(part['confidence']))}</td>"
+                f"<td>{part['volume_ml']:.1f} ml</td><td>{scored(part['confidence'])}</td>"
                 f"<td>{first} to {last}</td></tr>"
             )
     return (
@@ -129,7 +130,7 @@ def _because(report: VolumeReport) -> str:
     if report.rejection:
         return escape(reason(report.rejection))
     found, pooled = report.diagnosis, report.pooled["diagnosis"]
-    number, least = escape(score(found.confidence)), escape(score(found.threshold))
+    number, least = scored(found.confidence), scored(found.threshold)
     return (
         f'Mean class score <strong class="mri-number">{number}</strong> over {pooled.accepted} of '
         f"{pooled.reached} slices, accepted from {least}; clearest in {numbers(pooled.telling)}."
