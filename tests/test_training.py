@@ -135,6 +135,22 @@ def test_transplant_changes_only_the_outline():
     assert np.abs(out - image)[:20, :20].max() < 1e-6
 
 
+def test_transplanted_structures_shrink_where_they_are():
+    image = np.full((100, 100), 0.4, np.float32)
+    donor = np.random.default_rng(0).random((100, 100), np.float32)
+    region = np.zeros((100, 100), np.uint8)
+    region[30:70, 30:70] = 255
+    widths = []
+    for seed in range(40):
+        out, outline = transplant(image, donor, region, np.random.default_rng(seed), least=0.35)
+        ys, xs = np.nonzero(outline)
+        assert abs(ys.mean() - 49.5) < 1
+        assert abs(xs.mean() - 49.5) < 1
+        assert np.abs(out - image)[outline > 0].mean() > 10 * np.abs(out - image)[:20, :20].mean()
+        widths.append(np.ptp(xs) + 1)
+    assert 13 <= min(widths) < 20 < 36 < max(widths) <= 40
+
+
 def test_transplant_outside_the_head_does_nothing():
     dark = np.zeros((60, 60), np.float32)
     region = np.full((60, 60), 255, np.uint8)

@@ -179,15 +179,20 @@ def augment(
     return np.ascontiguousarray(image, np.float32), mask
 
 
-def transplant(image: np.ndarray, donor: np.ndarray, region: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+def transplant(
+    image: np.ndarray, donor: np.ndarray, region: np.ndarray, rng: Rng, *, least: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Blend `donor` inside `region` into `image` at the same relative place, its contrast fitted to the recipient.
 
     image (H, W), donor and region (h, w); returns the image and the blended outline (H, W) uint8, which is empty
-    where the region would fall outside the recipient's head.
+    where the region would fall outside the recipient's head. least: what is blended has between this and all of its
+    size, log-uniform.
     """
     shape = image.shape[::-1]
     donor = cv2.resize(donor, shape, interpolation=cv2.INTER_AREA)
     region = cv2.resize(region, shape, interpolation=cv2.INTER_NEAREST)
+    if least < 1:
+        donor, region = shrink(donor, region, np.exp(rng.uniform(np.log(least), 0)))
     inside = region > 0
     if inside.sum() < 20 or np.mean(image[inside] > 0.1) < 0.9:
         return image, np.zeros(image.shape, np.uint8)
@@ -198,3 +203,14 @@ def transplant(image: np.ndarray, donor: np.ndarray, region: np.ndarray, rng: Rn
         fitted = 2 * image[ring].mean() - fitted
     alpha = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(1.0, 0.012 * max(shape)))
     return np.clip(image + alpha * (fitted - image), 0, 1, dtype=np.float32), region
+
+
+def shrink(donor: np.ndarray, region: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """donor (H, W) float32 and region (H, W) uint8, scaled by a factor below 1 around the region's middle."""
+    left, top, width, height = cv2.boundingRect(region)
+    affine = cv2.getRotationMatrix2D((left + width / 2, top + height / 2), 0, factor)
+    soft = cv2.GaussianBlur(donor, (0, 0), 0.4 / factor)  # warpAffine has no antialiasing
+    return (
+        cv2.warpAffine(soft, affine, donor.shape[::-1], borderMode=cv2.BORDER_REPLICATE),
+        cv2.warpAffine(region, affine, donor.shape[::-1], flags=cv2.INTER_NEAREST),
+    )

@@ -29,6 +29,9 @@ NOTED = "noted"  # kind of knees with a torn ligament that nobody outlined
 EXCHANGED = 0.4  # share of knees that get another knee's ligament
 LEVELLED = 0.4  # of knees that take over the grey levels of one of another kind
 TRANSPLANTS = 0.5  # share of images without the structure that get one from elsewhere, where the recipe says so
+SMALLEST = (
+    0.35  # of its own width a transplanted structure has at least: cheng2015's tumours were mostly large when found
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +229,7 @@ class Outlines(Dataset):
                 image, mask = self.subject.vary(picture, self.pictures, rng)
             if self.subject.transplants and not mask.any() and rng.random() < TRANSPLANTS:
                 donor = self.pictures[rng.choice(self.donors)]
-                image, region = transplant(image, _floats(donor), donor.mask * 255, rng)
+                image, region = transplant(image, _floats(donor), donor.mask * 255, rng, least=SMALLEST)
                 mask = (region > 0).astype(np.uint8)
             other = None
             if rng.random() < HISTOGRAM_SHARE:

@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction, set_seed
 from mri_models.preprocess import InputSpec
 from mri_models.training.average import Averaged, Follow, SkipBroken
 from mri_models.training.corpus import read_corpus
-from mri_models.training.course import begin, by_steps, keep, taught_by
+from mri_models.training.course import begin, by_steps, keep, story, taught_by
 from mri_models.training.fit import MEAN, STD, BalancedTrainer
 from mri_models.training.outlines import SUBJECTS, Outlines, draw_shares
 from mri_models.training.quick import quicken
@@ -93,7 +93,9 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
     run = begin(recipe, samples, runs, resume=resume)
     if recipe.soup:
         network = blend(recipe.soup, runs)
-        keep(network, run.folder, samples, {"log": [], "soup": recipe.soup})
+        lessons = [known for name in recipe.soup if (known := story(runs, name).get("taught_by"))]
+        most = max(lessons, key=lambda known: known["images"], default=None)
+        keep(network, run.folder, samples, {"log": [], "soup": recipe.soup, "taught_by": most})
         return network.eval()
     if run.done:
         return load_network(recipe.name, runs)

@@ -50,7 +50,7 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "", finer)
     pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"], recipe.missed)
     told = story(runs, recipe.name)
-    taught = told.get("taught_by") or taught_by(pictures)  # a soup was not taught itself
+    taught = told.get("taught_by") or taught_by(pictures)  # an average of runs that did not tell
     tear = {"tear": tear_rule(segmenter, data, recipe.longest, least)} if recipe.subject == "acl" else {}
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
