@@ -98,7 +98,8 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
 def disagreement(pattern: Prediction | None, mask: Mask | None) -> Rejection | None:
     """Why an accepted tumour pattern is not named after all: the network that outlines tumours finds none.
 
-    On validation patients that holds back 21 of 25 heads without a tumour (heal.py) that the scores called one.
+    When it came in, that held back 21 of 25 validation patients' heads without a tumour (heal.py) that the scores
+    called one.
     """
     if mask is None or mask.found or not pattern or not pattern.accepted or pattern.label not in TUMOURS:
         return None
