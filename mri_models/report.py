@@ -152,8 +152,8 @@ def outlined(mask: Mask) -> str:
 
 def unusual(anomaly: Anomaly) -> str:
     """The anomaly score in words, without a full stop."""
-    higher = f"higher than {ENGLISH.share(anomaly.percentile)} of held-out normal brains"
-    return f"{UNUSUAL[anomaly.category]}: anomaly score {score(anomaly.score)}, {higher}"
+    place = ENGLISH.above(anomaly.percentile)
+    return f"{UNUSUAL[anomaly.category]}: anomaly score {score(anomaly.score)}, {place}"
 
 
 def _label(prediction: Prediction) -> str:

@@ -25,17 +25,18 @@ def vocabulary() -> Mapping[str, Any]:
 class Wording(string.Formatter):
     """Fills sentences like "It resembles {diagnosis.label:a}" in one language; facts are named in full, dots included.
 
-    Forms after the colon: score, share, share1, whole (numbers); band (a class score in words and its range); name, a,
-    to (a term's forms, Name capitalised); list (several terms); outlines, sizes (of a mask); grades (of discs);
-    one|many (chosen by a number or by how many there are).
+    Forms after the colon: score, share, share1, whole (numbers); above (a share of the held-out normal brains); band (a
+    class score in words and its range); name, a, to (a term's forms, Name capitalised); list (several terms); outlines,
+    sizes (of a mask); grades (of discs); one|many (chosen by a number or by how many there are).
     """
 
     def __init__(self, language: str):
         if language not in LANGUAGES:
             raise ValueError(f"language must be one of {LANGUAGES}, got {language!r}")
         self.language = language
-        numbers = {"score": self.score, "share": self.share, "share1": self.share1, "band": self.band}
-        self._forms = numbers | {"outlines": self.outlines, "sizes": self.sizes, "grades": self.grades}
+        numbers = {"score": self.score, "share": self.share, "share1": self.share1, "above": self.above}
+        parts = {"outlines": self.outlines, "sizes": self.sizes, "grades": self.grades}
+        self._forms = numbers | parts | {"band": self.band}
 
     def fill(self, sentence: str, facts: Mapping[str, Any]) -> str:
         """The sentence with its facts; KeyError for a fact that is not known."""
@@ -72,6 +73,10 @@ class Wording(string.Formatter):
         if percent == 100 and value < 1:
             return self._percent(">99")
         return self._percent("<1" if percent == 0 and value > 0 else str(percent))
+
+    def above(self, value: float) -> str:
+        """How an anomaly score compares with normal brains: higher than 92% of them, or than all."""
+        return self.phrase("above_all") if value == 1 else self.phrase("above").format(self.share(value))
 
     def share1(self, value: float) -> str:
         """Per cent with one digit, for values near 100, which like 0 stands only where it is exact."""

@@ -44,6 +44,7 @@ def test_findings_page_and_paper_write_a_number_alike():
     high, low = everywhere(nearly(0.997, 0.9967)), everywhere(nearly(0.003, 0.002))
     assert high.count("higher than >99% of held-out normal brains") == 3
     assert low.count("higher than <1% of held-out normal brains") == 3
+    assert everywhere(nearly(0.997, 1.0)).count("higher than all held-out normal brains") == 3
     assert len(re.findall(r"[Aa]nomaly score (?:<[^>]+>)?<0\.01", low)) >= 3
     assert ">99% of validation images lie nearer" in high
 

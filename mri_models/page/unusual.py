@@ -64,9 +64,9 @@ def why_not(report: Report) -> str:
 
 def _lead(found: Anomaly) -> str:
     share = SURE[found.category].format(share=ENGLISH.share(found.confidence))
-    higher = f"higher than {ENGLISH.share(found.percentile)} of held-out normal brains. {share}"
+    place = f"{ENGLISH.above(found.percentile)}. {share}"
     number = f'<strong class="mri-number">{scored(found.score)}</strong>'
-    return f"{UNUSUAL[found.category]}. Anomaly score {number}, {escape(higher)}"
+    return f"{UNUSUAL[found.category]}. Anomaly score {number}, {escape(place)}"
 
 
 def _pictures(found: Anomaly) -> str:
