@@ -211,7 +211,7 @@ def overall_of(worst: Overall) -> dict[str, Any]:
         return float(((weights * right) @ kinds / np.maximum(whole, 1e-9))[whole > 0].mean())
 
     def calibration(weights: np.ndarray) -> float:
-        return float(ece(worst.confidence, right, weights[None])[0])
+        return float(ece(worst.confidence, right, weights))
 
     accepted = worst.accepted
     return {

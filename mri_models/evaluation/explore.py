@@ -43,7 +43,7 @@ def stage_figures(outcomes: Outcomes, calibration: Calibration, seed: int = 0) -
         bands=bands,
         reliability=_reliability(outcomes, owner, draws),
         rocs=_rocs(outcomes),
-        ece=float(ece(outcomes.confidence, outcomes.correct, np.ones((1, len(outcomes.labels))))[0]),
+        ece=float(ece(outcomes.confidence, outcomes.correct)),
         aurc=risk_coverage(outcomes.confidence, outcomes.correct).area,
     )
 

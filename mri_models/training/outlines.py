@@ -29,9 +29,6 @@ NOTED = "noted"  # kind of knees with a torn ligament that nobody outlined
 EXCHANGED = 0.4  # share of knees that get another knee's ligament
 LEVELLED = 0.4  # of knees that take over the grey levels of one of another kind
 TRANSPLANTS = 0.5  # share of images without the structure that get one from elsewhere, where the recipe says so
-SMALLEST = (
-    0.35  # of its own width a transplanted structure has at least: cheng2015's tumours were mostly large when found
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,11 +205,24 @@ def draw_shares(pictures: Sequence[Outlined], shares: dict[str, float]) -> np.nd
 
 
 class Outlines(Dataset):
-    """Items: pixel_values (3, S, S), labels (S, S) int64 class of each pixel; `train` switches augmentation on."""
+    """Items: pixel_values (3, S, S), labels (S, S) int64 class of each pixel; `train` switches augmentation on.
 
-    def __init__(self, pictures: Sequence[Outlined], subject: Subject, spec: InputSpec, *, hard: float, train: bool):
+    hard, smallest: of the recipe.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Outlined],
+        subject: Subject,
+        spec: InputSpec,
+        *,
+        hard: float,
+        train: bool,
+        smallest: float = 1.0,
+    ):
         cv2.setNumThreads(0)  # the loader's processes are the parallelism
         self.pictures, self.subject, self.spec, self.hard, self.train = pictures, subject, spec, hard, train
+        self.smallest = smallest
         self.donors = [i for i, p in enumerate(pictures) if p.mask.any()]
 
     def __len__(self) -> int:
@@ -229,7 +239,7 @@ class Outlines(Dataset):
                 image, mask = self.subject.vary(picture, self.pictures, rng)
             if self.subject.transplants and not mask.any() and rng.random() < TRANSPLANTS:
                 donor = self.pictures[rng.choice(self.donors)]
-                image, region = transplant(image, _floats(donor), donor.mask * 255, rng, least=SMALLEST)
+                image, region = transplant(image, _floats(donor), donor.mask * 255, rng, least=self.smallest)
                 mask = (region > 0).astype(np.uint8)
             other = None
             if rng.random() < HISTOGRAM_SHARE:

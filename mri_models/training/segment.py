@@ -112,7 +112,7 @@ def train(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path, *, resum
     trainer = BalancedTrainer(
         model=lesson,
         args=by_steps(recipe, run.folder, recipe.images, metric="dice", greater_is_better=True),
-        train_dataset=Outlines(seen, subject, spec, hard=recipe.hard, train=True),
+        train_dataset=Outlines(seen, subject, spec, hard=recipe.hard, train=True, smallest=recipe.smallest),
         eval_dataset=Outlines(unseen, subject, spec, hard=recipe.hard, train=False),
         compute_metrics=mean_dice,
         callbacks=[Follow(recipe.average), SkipBroken(), EarlyStoppingCallback(recipe.patience)],

@@ -49,6 +49,7 @@ class SegmentRecipe:
     shares: dict[str, float] = field(default_factory=dict)  # of the draws by kind; empty: the subject's own
     missed: float = 0.02  # share of validation images with the structure that may get no outline
     hard: float = 0.5  # share of images varied by the classifiers' whole chain; the others keep their detail
+    smallest: float = 1.0  # of its own width, what a structure put into an image without one has at least
     evaluations: int = 8
     patience: int = 4  # validations without progress before it ends
     seed: int = 0
