@@ -24,7 +24,7 @@ BADGES = {
     "passed": "Passed its checks",
     "doubt": "Read with care",
     "failed": "Fails on test patients",
-    "waiting": "Being checked",
+    "waiting": "Not checked yet",
 }
 
 
