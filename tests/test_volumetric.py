@@ -337,6 +337,13 @@ def test_evaluation_is_by_patient_and_a_perfect_answer_scores_one(monkeypatch: p
     assert "| somewhere | 1 | 1 | bone | 1.000 | 0.000 |" in volume_table(found)
 
 
+def test_a_limited_evaluation_asks_fewer_volumes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mri_models.evaluation.volumetric.read_volumes", lambda *_: [labelled()] * 3)
+
+    assert measure_volumes(segmenter(), Path(), "test", 2)["somewhere"]["volumes"] == 2
+    assert measure_volumes(segmenter(), Path(), "test")["somewhere"]["volumes"] == 3
+
+
 def test_thinning_keeps_the_middle_slice_and_states_the_wider_spacing():
     few = thinned(labelled(), 4)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from mri_models.preprocess import letterbox, normalise
 from mri_models.training.corpus import IGNORE, TASKS, Sample
 
 BATCH = 32
+T = TypeVar("T")
 Change = Callable[[np.ndarray, int], np.ndarray]  # (canvas (S, S), index) -> canvas
 
 
@@ -35,7 +37,7 @@ def labelled(samples: Sequence[Sample], task: str, split: str) -> list[Sample]:
     return [s for s in samples if s.split == split and s.targets[task] != IGNORE]
 
 
-def thin(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+def thin(samples: Sequence[T], limit: int | None) -> Sequence[T]:
     """All samples, or every k-th so that about `limit` remain, spread over sources."""
     return samples if limit is None or len(samples) <= limit else samples[:: len(samples) // limit + 1]
 

@@ -38,7 +38,7 @@ from mri_models.training.exams import holds_exams
 
 METRICS = Path("weights/metrics.json")
 README = Path("README.md")
-SLOW = 40  # images of the other measurements in the time of one explained by every method
+SLOW = 40  # images of the other measurements in the time of one explained by every method, or of a volume
 CLASSIFIERS = "classifiers"  # gate, body part and patterns in one pass over each image
 SEGMENTATION, VOLUMES = "segmentation", "volumes"
 SPINE = "segmentation/spine"
@@ -64,6 +64,7 @@ def evaluate(
     samples = read_corpus(data)
     out.mkdir(parents=True, exist_ok=True)
     kept = split == "test" and limit is None
+    few = limit and 1 + limit // SLOW
     result: dict[str, Any] = {"split": split, "split_hash": split_hash(samples), "models": {}, "stages": {}}
     result["models"] |= {
         name: digest for name, digest in pipeline.hashes.items() if _asked(only, name, pipeline.models)
@@ -93,7 +94,7 @@ def evaluate(
             result.setdefault(SEGMENTATION, {})[name] = measure_segmenter(name, segmenter, data, split, limit)
     for name, segmenter in pipeline.volume_outlines.items():
         if only in ("", name):
-            result.setdefault(VOLUMES, {})[name] = measure_volumes(segmenter, data, split)
+            result.setdefault(VOLUMES, {})[name] = measure_volumes(segmenter, data, split, few)
     if KNEE in pipeline.outlines and only in ("", KNEE):
         result["knee"] = measure_knee(Reader.of(pipeline), data, split, limit)
     if pipeline.specialists.discs and SPINE in pipeline.outlines and only in ("", DISCS):
@@ -101,7 +102,6 @@ def evaluate(
         result[DISCS] = measure_discs(pipeline.specialists.discs, lambda s: disc_boxes(spine(s)), data, split, limit)
     if BRAIN in pipeline.models and only in ("", explanations.NAME):
         rows = out / "explanations.jsonl"
-        few = limit and 1 + limit // SLOW
         measured = explanations.measure_explanations(pipeline.models[BRAIN], samples, split, few, rows)
         result[explanations.NAME] = measured
     if only and kept:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mri_models.evaluation.collect import thin
 from mri_models.evaluation.segmentation import by_patient, dice
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.training.volumes import LabelledVolume, read_volumes
@@ -24,9 +25,11 @@ NOTE = (
 )
 
 
-def measure_volumes(segmenter: PatchSegmenter, data: Path, split: str, body_part: str = "spine") -> dict[str, Any]:
-    """{source: Dice and volume error of each label}; a second entry with thick slices."""
-    volumes = [v for v in read_volumes(data, body_part) if v.split == split]
+def measure_volumes(
+    segmenter: PatchSegmenter, data: Path, split: str, limit: int | None = None, body_part: str = "spine"
+) -> dict[str, Any]:
+    """{source: Dice and volume error of each label}; a second entry with thick slices. limit: volumes at most."""
+    volumes = thin([v for v in read_volumes(data, body_part) if v.split == split], limit)
     found = {}
     for source in sorted({v.source for v in volumes}):
         here = [v for v in volumes if v.source == source]
