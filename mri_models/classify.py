@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from safetensors.numpy import load_file
 from torch import nn
 from transformers import AutoModelForImageClassification
 
+from mri_models.calibration import Calibration
 from mri_models.fold import Runner, folded
 from mri_models.hub import check_version, loading, verify
 from mri_models.ood import MahalanobisScore
@@ -24,45 +24,6 @@ from mri_models.types import Prediction, Scan
 
 CONFIG_VERSION = 1
 EMBEDDING = 16  # coordinates of each image that drift monitoring may keep
-FLOOR = 0.60  # DESIGN.md: no stage ever accepts less
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What validation patients said about a network's scores; lives in config.json under "mri".
-
-    temperature: divides the logits (Guo 2017). thresholds: least accepted confidence by label.
-    ood_threshold: an image whose `ood_score` exceeds it is refused. flip: average an image with its mirror image.
-    attribution_scale: |attribution| drawn at full colour, by method.
-    explanation_study: by method, the checks that it fails on test patients (chooses nothing); None until measured.
-    """
-
-    temperature: float
-    thresholds: Mapping[str, float]
-    ood_threshold: float
-    flip: bool
-    attribution_scale: Mapping[str, float]
-    explanation_study: Mapping[str, tuple[str, ...]] | None = None
-
-    @classmethod
-    def from_config(cls, values: Mapping[str, Any]) -> Calibration:
-        """Check and take the fields of config.json's "mri"; KeyError or ValueError when they can't be used."""
-        thresholds = {label: max(FLOOR, float(t)) for label, t in values["thresholds"].items()}
-        if not values["temperature"] > 0:
-            raise ValueError(f"temperature must be positive, got {values['temperature']}")
-        study = values.get("explanation_study")
-        return cls(
-            temperature=float(values["temperature"]),
-            thresholds=thresholds,
-            ood_threshold=float(values["ood_threshold"]),
-            flip=bool(values["flip"]),
-            attribution_scale=dict(values["attribution_scale"]),
-            explanation_study=study and {method: tuple(failed) for method, failed in study.items()},
-        )
-
-    def failed_of(self, method: str) -> tuple[str, ...] | None:
-        """The checks that an explanation method fails on test patients; None where it was not measured."""
-        return self.explanation_study.get(method) if self.explanation_study else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,14 +153,16 @@ class Classifier:
 
     def decide(self, logits: np.ndarray, features: np.ndarray) -> list[Prediction]:
         """Logits (N, C) and features (N, D) → calibrated predictions."""
-        scaled = logits.astype(np.float64) / self.calibration.temperature
+        distances, strange = self.ood.score(features), self.calibration.strangeness
+        added = strange.logits(distances, self.labels) if strange else 0
+        scaled = (logits.astype(np.float64) + added) / self.calibration.temperature
         shares = np.exp(scaled - scaled.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
-        distances = self.ood.percentile(self.ood.score(features))
+        nearer = self.ood.percentile(distances)
         places = self.ood.embed(features)[:, :EMBEDDING]
         return [
             self._prediction(row, float(share), tuple(map(float, place)))
-            for row, share, place in zip(shares, distances, places, strict=True)
+            for row, share, place in zip(shares, nearer, places, strict=True)
         ]
 
     def _prediction(self, probabilities: np.ndarray, ood_score: float, embedding: tuple[float, ...]) -> Prediction:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from mri_models.classify import FLOOR
+from mri_models.calibration import FLOOR
 from mri_models.errors import WeightsError
 from mri_models.hub import CONFIG
 from mri_models.types import Mask, Prediction

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from fakes import FakePipeline
 
-from mri_models.classify import Calibration
+from mri_models.calibration import Calibration
 from mri_models.evaluation.explore import stage_figures
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.figures import FIGURES, Count, Figures, GreyProfile, StageFigures, save_figures

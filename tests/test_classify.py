@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
 
@@ -12,7 +13,8 @@ import timm
 import torch
 from places import ROOT
 
-from mri_models.classify import Calibration, Classifier, share_trunks
+from mri_models.calibration import Calibration, Strangeness
+from mri_models.classify import Classifier, share_trunks
 from mri_models.errors import WeightsError
 from mri_models.hub import CONFIG
 from mri_models.preprocess import InputSpec
@@ -70,6 +72,20 @@ def test_a_config_that_cant_be_used_is_a_weights_error(tmp_path, key, value):
     with pytest.raises(WeightsError) as caught:
         Classifier.load(folder)
     assert caught.value.code == ("config_version" if key == "version" else "bad_model")
+
+
+def test_distance_speaks_for_the_label_of_strangers_from_its_start_on(family):
+    one = family[0]
+    one.ood = dataclasses.replace(one.ood, quantiles=np.array([0.0, 10.0]))
+    rows = np.eye(2, one.network.num_features) * np.array([[1.0], [5.0]])  # √2 and √26 away from the centre
+    plain = one.decide(np.zeros((2, 3)), rows)
+    one.calibration = dataclasses.replace(one.calibration, strangeness=Strangeness("no_tumor", 2.0, 0.5))
+    near, far = one.decide(np.zeros((2, 3)), rows)
+
+    assert near == plain[0]
+    assert far.probabilities["no_tumor"] == pytest.approx(1 / (1 + 2 * np.exp(-0.5 * (26**0.5 - 2))))
+    assert far.probabilities["glioma"] == far.probabilities["meningioma"]
+    assert far.ood_score == plain[1].ood_score
 
 
 def test_a_look_keeps_the_maps_of_the_image_as_it_is(family, scan):

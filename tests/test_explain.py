@@ -14,7 +14,8 @@ from fakes import FakePipeline, scan_png
 from scipy.ndimage import gaussian_filter
 
 from mri_models.__main__ import main
-from mri_models.classify import Calibration, Classifier
+from mri_models.calibration import Calibration
+from mri_models.classify import Classifier
 from mri_models.errors import WeightsError
 from mri_models.explain import METHODS, attribute, checked, network, on_grid, overlay, shrunk
 from mri_models.explain.cells import cells, content, rank_correlation, top_overlap

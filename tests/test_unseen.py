@@ -7,13 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 
 from mri_models.errors import RecipeError
+from mri_models.evaluation.calibration import fit_mahalanobis
+from mri_models.evaluation.collect import Outputs
 from mri_models.training import unseen as module
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus
 from mri_models.training.course import begin
-from mri_models.training.recipe import load_recipe
+from mri_models.training.export import uncalibrated
+from mri_models.training.network import MultiTask
+from mri_models.training.recipe import Recipe, load_recipe
 from mri_models.training.unseen import MORE, TAUGHT, UNSEEN, deal, family, measure, render, trained, unseen
+from mri_models.training.unseen_gate import Door, door, measure_doors
 
 
 def sample(
@@ -64,7 +70,28 @@ def asked(monkeypatch):
     monkeypatch.setattr(module, "read_corpus", lambda _: rows())
     monkeypatch.setattr(module, "trained", lambda recipe, *_, **__: Guess(recipe))
     monkeypatch.setattr(module, "ask", ask)
+    monkeypatch.setattr(module, "door", lambda _network, run, samples: guarded(run, samples))
     return seen
+
+
+def guarded(run: Recipe, samples: list[Sample]) -> Door:
+    """A gate that takes CT of unseen sources for MRI, though it lies far from it."""
+    rng = np.random.default_rng(0)
+    network = timm.create_model("test_efficientnet", num_classes=2)
+    gate = uncalibrated(network, load_recipe("gate"))
+
+    def look(some: list[Sample], *, fooled: bool) -> Outputs:
+        labels = np.array([s.targets["gate"] for s in some])
+        features = rng.normal(0, 0.02, (len(some), network.num_features))
+        features[np.arange(len(some)), labels] += 1  # MRI lies one way, the others another
+        logits = np.eye(2)[labels * (not fooled)] * 5
+        return Outputs(logits + rng.normal(size=logits.shape), features, labels, tuple(some))
+
+    val = [s for s in samples if s.source not in run.leave_out and s.split == "val"]
+    own = [s for s in samples if s.source in run.leave_out and s.split != "test"]
+    validation, mri = (look(some * 20, fooled=False) for some in (val, [s for s in val if s.modality == "mri"]))
+    gate.ood = fit_mahalanobis(mri.features, mri.labels, validation.features, dims=2)  # of all: distance refuses few
+    return Door(gate, load_recipe("gate"), validation, look(own, fooled=True))
 
 
 def test_each_source_is_left_out_once_and_kinds_are_spread():
@@ -124,6 +151,40 @@ def test_the_table_tells_seen_from_unseen(asked):
     assert "glioma |" not in text  # its source always teaches
     assert "| a | 8 | 1.000 | 1.000 | 1.000 |" in text
     assert result["sources"].keys() == {"a", "b", "c", "ct_1", "ct_2", "ct_3", "ct_4"}
+
+
+def test_distance_keeps_strangers_out_of_the_gate(asked):
+    found = unseen(Path(), Path())["doors"]
+    steep, none = found["5"], found["0"]
+    assert steep["auroc"] > none["auroc"]
+    assert steep["others"]["value"] < none["others"]["value"]
+    assert steep["ct"] == steep["others"]  # all that is no MRI here is CT
+    assert steep["mri"]["images"] == 24
+    asked_for = [s for s in rows() if s.source != "cheng2015" and s.split != "test"]  # the rest is left out once each
+    assert steep["others"]["images"] == len(asked_for) - 24
+
+
+@pytest.mark.corpus
+def test_a_door_asks_for_nobody_who_taught_and_no_test_patient(corpus: Path, monkeypatch):
+    """Features stand for the trunk's: what counts is who is asked."""
+    recipe = load_recipe("unseen", ['leave_out=["ixi", "ct_head_sa_hemorrhage"]'])
+    samples, shown = read_corpus(corpus), []
+
+    def collect(gate, some, task, change=None):
+        shown.append(some)
+        rng = np.random.default_rng(len(shown))
+        features = rng.normal(size=(len(some), gate.network.num_features))
+        labels = np.array([s.targets[task] for s in some])
+        return Outputs(gate.logits(features.astype(np.float32)), features, labels, tuple(some))
+
+    for where in ("unseen_gate", "export"):
+        monkeypatch.setattr(f"mri_models.training.{where}.collect", collect)
+    found = door(MultiTask(recipe), recipe, samples)
+    *taught, own = shown
+    assert all(s.source not in recipe.leave_out and s.split != "test" for some in taught for s in some)
+    assert {s.source for s in own} == set(recipe.leave_out)
+    assert all(s.split != "test" for s in own)
+    assert measure_doors([found], [1.0])["1"]["mri"]["images"] == sum(s.modality == "mri" for s in own)
 
 
 def test_a_wrong_answer_is_counted():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from mri_models.classify import Calibration
+from mri_models.calibration import Calibration
 from mri_models.errors import WeightsError
 from mri_models.evaluation.calibration import risk_coverage
 from mri_models.evaluation.inventory import count, grey_profiles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mri_models.hub import CONFIG
 from mri_models.training.recipe import Recipe, load_recipe
@@ -73,7 +74,7 @@ tags: [mri, medical-imaging, timm]
 
 Rule: {mri["threshold_rule"]}. Scores are divided by a temperature of {mri["temperature"]:.2f} fitted on the same
 patients (Guo 2017). Images whose features lie farther from the training data than {mri["ood_threshold"]:.1%} of
-validation images, many of them perturbed, are refused (Mahalanobis distance, Lee 2018).
+validation images, many of them perturbed, are refused (Mahalanobis distance, Lee 2018).{_strange(mri)}
 
 ## Results
 
@@ -111,6 +112,16 @@ def lessons(recipe: Recipe) -> str:
     )
     teacher = f", distilled from run `{recipe.teacher}`" if recipe.teacher else ""
     return f"{start}{teacher}; {recipe.images:,} augmented images at {recipe.size} px"
+
+
+def _strange(mri: Mapping[str, Any]) -> str:
+    """What distance adds to a label's logit, where it does."""
+    if not (found := mri.get("strangeness")):
+        return ""
+    return (
+        f" Each unit of that distance beyond {found['start']:.2f}, which 80% of validation images of the other label "
+        f"stay under, also adds {found['slope']:.1f} to the logit of `{found['label']}` before the temperature."
+    )
 
 
 def averaged(soup: Mapping[str, float]) -> str:

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from scipy.optimize import minimize
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
-from mri_models.classify import FLOOR, Classifier
+from mri_models.calibration import FLOOR
+from mri_models.classify import Classifier
 from mri_models.discs import CONFIG_VERSION, OVERALL, DiscGrader, GradeRule, graded, softmax, spans, worst_of
 from mri_models.evaluation.calibration import accept_threshold, fit_temperature
 from mri_models.hub import CONFIG, WEIGHTS

@@ -6,8 +6,10 @@ temperature, out-of-distribution statistics, the least accepted confidence of ea
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
+from torch import nn
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
-from mri_models.classify import CONFIG_VERSION, FLOOR, Calibration, Classifier
+from mri_models.calibration import FLOOR, Calibration, Strangeness
+from mri_models.classify import CONFIG_VERSION, Classifier
 from mri_models.evaluation.calibration import accept_threshold, fit_mahalanobis, fit_temperature
 from mri_models.evaluation.collect import Outputs, collect, labelled, thin
 from mri_models.explain import METHODS
@@ -34,6 +38,7 @@ from mri_models.training.scale import attribution_scale
 
 PERTURBED_IMAGES = 300  # validation images that are scored once more after augmentation
 REFERENCE_IMAGES = 600  # training images whose features describe "familiar"
+ORDINARY = 0.8  # share of validation images whose distance says nothing
 LEAST = 20  # effective validation images behind a threshold of a label's own
 
 
@@ -44,7 +49,8 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
     samples = read_corpus(data)
     network = load_run(runs, recipe.run or recipe.name)
     config = write_weights(network, recipe, folder)
-    classifier = uncalibrated(folder, config)
+    model = TimmWrapperForImageClassification.from_pretrained(folder, dtype=torch.float32)  # rounded to half precision
+    classifier = uncalibrated(model.timm_model, recipe)
     mri = calibrate(classifier, recipe, samples)
     save_arrays(classifier.ood.to_arrays(), folder / "ood.safetensors")
     mri |= {
@@ -74,8 +80,7 @@ def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> TimmWrapp
         pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
     )
     model = TimmWrapperForImageClassification(config)
-    model.timm_model.load_state_dict(network.trunk.state_dict(), strict=False)  # all but the classifier
-    model.timm_model.get_classifier().load_state_dict(network.heads[recipe.head].state_dict())
+    fill(model.timm_model, network, recipe.head)
     state = model.timm_model.state_dict()
     halves = {
         f"timm_model.{key}": (value.half() if value.ndim > 1 else value).contiguous() for key, value in state.items()
@@ -87,13 +92,19 @@ def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> TimmWrapp
     return config
 
 
-def uncalibrated(folder: Path, config: TimmWrapperConfig) -> Classifier:
-    """The network as serving will load it, accepting everything."""
-    model = TimmWrapperForImageClassification.from_pretrained(folder, dtype=torch.float32)
-    spec = InputSpec(config.pretrained_cfg["input_size"][1], MEAN, STD)
-    labels = tuple(config.id2label[i] for i in range(config.num_labels))
-    open_door = Calibration(1.0, dict.fromkeys(labels, FLOOR), 1.0, True, dict.fromkeys(METHODS, 1.0))
-    network = model.timm_model.to(memory_format=torch.channels_last)
+def fill(model: nn.Module, network: MultiTask, task: str) -> None:
+    """Copy the trained trunk and the task's head into a timm network of the same architecture."""
+    model.load_state_dict(network.trunk.state_dict(), strict=False)  # all but the classifier
+    model.get_classifier().load_state_dict(network.heads[task].state_dict())
+
+
+def uncalibrated(network: nn.Module, recipe: Recipe) -> Classifier:
+    """A timm network as the recipe will serve it, accepting everything."""
+    labels = TASKS[recipe.head]
+    everything, scales = dict.fromkeys(labels, FLOOR), dict.fromkeys(METHODS, 1.0)
+    open_door = Calibration(1.0, everything, 1.0, True, scales)
+    network = network.eval().to(memory_format=torch.channels_last)
+    spec = InputSpec(recipe.serve_size, MEAN, STD)
     return Classifier(network, labels, spec, open_door, unfitted(network.num_features), digest="")
 
 
@@ -106,25 +117,44 @@ def unfitted(width: int) -> MahalanobisScore:
 
 def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample]) -> dict[str, Any]:
     """Fit everything on validation patients, set it on `classifier`, and return it for the config."""
-    task = recipe.head
-    validation = collect(classifier, labelled(samples, task, "val"), task)
-    balance = draw_weights(validation.samples, {task: 1.0})
-    temperature = fit_temperature(validation.logits, validation.labels, balance)
+    validation = collect(classifier, labelled(samples, recipe.head, "val"), recipe.head)
     classifier.ood = familiarity(classifier, recipe, samples, validation)
-    classifier.calibration = Calibration(
-        temperature, dict.fromkeys(classifier.labels, FLOOR), recipe.ood_threshold, True, dict.fromkeys(METHODS, 1.0)
-    )
-    thresholds = label_thresholds(classifier, validation, balance, recipe)
+    classifier.calibration = calibration(classifier, recipe, validation)
     scale = attribution_scale(classifier, validation.samples)
-    classifier.calibration = Calibration(temperature, thresholds, recipe.ood_threshold, True, scale)
-    return {
-        "temperature": round(temperature, 4),
-        "thresholds": {label: round(t, 4) for label, t in thresholds.items()},
+    classifier.calibration = found = replace(classifier.calibration, attribution_scale=scale)
+    told = {"strangeness": asdict(found.strangeness)} if found.strangeness else {}
+    return told | {
+        "temperature": round(found.temperature, 4),
+        "thresholds": {label: round(t, 4) for label, t in found.thresholds.items()},
         "threshold_rule": threshold_rule(recipe),
         "ood_threshold": recipe.ood_threshold,
         "flip": True,
         "attribution_scale": scale,
     }
+
+
+def calibration(classifier: Classifier, recipe: Recipe, validation: Outputs) -> Calibration:
+    """What distance adds, then the temperature, then the thresholds, from validation images whose `ood` is fitted."""
+    balance = draw_weights(validation.samples, {recipe.head: 1.0})
+    strange = strangeness(classifier, recipe, validation)
+    added = strange.logits(classifier.ood.score(validation.features), classifier.labels) if strange else 0
+    judged = copy.copy(classifier)
+    judged.calibration = replace(
+        classifier.calibration,
+        temperature=fit_temperature(validation.logits + added, validation.labels, balance),
+        ood_threshold=recipe.ood_threshold,
+        strangeness=strange,
+    )
+    return replace(judged.calibration, thresholds=label_thresholds(judged, validation, balance, recipe))
+
+
+def strangeness(classifier: Classifier, recipe: Recipe, validation: Outputs) -> Strangeness | None:
+    """What the recipe makes of distance, from where most validation images of the other labels have ended."""
+    if not recipe.strange_label:
+        return None
+    ordinary = validation.labels != classifier.labels.index(recipe.strange_label)
+    start = float(np.quantile(classifier.ood.score(validation.features[ordinary]), ORDINARY))
+    return Strangeness(recipe.strange_label, round(start, 3), recipe.strange_slope)
 
 
 def label_thresholds(

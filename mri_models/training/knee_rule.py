@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from mri_models.classify import FLOOR
+from mri_models.calibration import FLOOR
 from mri_models.evaluation.calibration import NEVER
 from mri_models.evaluation.outlines import as_scan
 from mri_models.knee import LIMIT, NO_TEAR, TEAR

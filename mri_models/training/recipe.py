@@ -53,6 +53,8 @@ class Recipe:
     keep: str = "best"  # the checkpoint of least validation loss, or "last": the end of the whole schedule
     accept_accuracy: float = 0.97  # asked of accepted validation images when thresholds are chosen
     threshold_by_label: bool = False  # a threshold for each label, where it has enough validation images
+    strange_label: str = ""  # what an image far from the training features is likely to be
+    strange_slope: float = 0.0  # logits that each unit of distance beyond the ordinary adds to it
     ood_threshold: float = 0.99  # share of validation images that must lie nearer before an image is refused
     familiar: list[str] = field(default_factory=list)  # labels whose features count as known; all if empty
     leave_out: list[str] = field(default_factory=list)  # sources kept out, e.g. for a leave-one-source-out check

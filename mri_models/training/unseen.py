@@ -30,6 +30,7 @@ from mri_models.training.course import RECIPE as BEGUN_WITH
 from mri_models.training.fit import MEAN, STD, train
 from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe, load_recipe
+from mri_models.training.unseen_gate import door, measure_doors, render_doors
 
 RECIPE = "unseen"
 RESULT = Path("weights/unseen.json")
@@ -101,7 +102,7 @@ def unseen(data: Path, runs: Path, changes: Sequence[str] = (), *, resume: bool 
             "else unseen sources would teach, or choose the weights.",
         )
     found: dict[str, Answers] = {TAUGHT: {}, UNSEEN: {}, MORE: {}}
-    folds = deal([s for s in samples if s.source not in recipe.leave_out])
+    folds, doors = deal([s for s in samples if s.source not in recipe.leave_out]), []
     for fold, left_out in enumerate(folds):
         run = dataclasses.replace(recipe, name=f"{recipe.name}_{fold}", leave_out=[*recipe.leave_out, *left_out])
         network = trained(run, data, runs, resume=resume)
@@ -112,12 +113,14 @@ def unseen(data: Path, runs: Path, changes: Sequence[str] = (), *, resume: bool 
         for task, answers in ask(network, recipe, own).items():
             found[MORE].setdefault(task, []).extend(answers)
             found[UNSEEN].setdefault(task, []).extend(row for row in answers if row[0].split == "val")
+        doors.append(door(network, run, samples))
     return {
         "split_hash": split_hash(samples),
         "recipe": {"images": recipe.images, "size": recipe.size, "changes": list(changes)},
         "left_out": [list(sources) for sources in folds],
         "questions": {group: measure(answers) for group, answers in found.items()},
         "sources": by_source(found[MORE]),
+        "doors": measure_doors(doors),
     }
 
 
@@ -214,6 +217,7 @@ def render(result: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             table(["question", "images", "source taught", "source unseen", "images, all", "source unseen, all"], rows),
+            render_doors(result["doors"]),
             f"<details><summary>source by source</summary>\n\n{folded}\n\n</details>",
             NOTE,
         ]
