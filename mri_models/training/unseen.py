@@ -21,7 +21,6 @@ from tqdm.auto import tqdm
 from mri_models.errors import RecipeError
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.evaluation.run import mistaken
-from mri_models.evaluation.segmentation import by_patient
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.preprocess import InputSpec, to_batch
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus, read_pixels, split_hash
@@ -30,7 +29,7 @@ from mri_models.training.course import RECIPE as BEGUN_WITH
 from mri_models.training.fit import MEAN, STD, train
 from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe, load_recipe
-from mri_models.training.unseen_gate import door, measure_doors, render_doors
+from mri_models.training.unseen_gate import door, measure_doors, render_doors, share
 
 RECIPE = "unseen"
 RESULT = Path("weights/unseen.json")
@@ -174,17 +173,11 @@ def measure(answers: Answers) -> dict[str, dict[str, Any]]:
     for task in (task for task in TASKS if answers.get(task)):
         stage = outcomes(task, answers[task])
         for index, label in enumerate(stage.classes):
-            found[f"{task}: recall of {label}"] = _share(stage.correct, stage.labels == index, stage)
+            found[f"{task}: recall of {label}"] = share(stage.correct, stage.labels == index, stage.patients)
         if task == "brain":
             for question, (hit, among) in mistaken(stage).items():
-                found[f"brain: {question}"] = _share(hit, among, stage)
+                found[f"brain: {question}"] = share(hit, among, stage.patients)
     return {question: one for question, one in found.items() if one["images"]}
-
-
-def _share(hit: np.ndarray, among: np.ndarray, stage: Outcomes) -> dict[str, Any]:
-    """Share of images, with its interval over patients."""
-    estimate = by_patient(hit[among].astype(float), list(stage.patients[among]))
-    return {"images": int(among.sum())} | (estimate.to_dict() if estimate else {})
 
 
 def by_source(answers: Answers) -> dict[str, dict[str, dict[str, float | int]]]:

@@ -75,11 +75,15 @@ def _measure(doors: Sequence[Door], slope: float) -> dict[str, Any]:
     inside, mri = np.concatenate(let_in), np.array([s.targets[GATE] == MRI for s in samples])
     ct, patients = np.array([s.modality == "ct" for s in samples]), np.array([s.patient for s in samples])
 
-    def share(among: np.ndarray) -> dict[str, Any]:
-        estimate = by_patient(inside[among].astype(float), list(patients[among]))
-        return {"images": int(among.sum())} | (estimate.to_dict() if estimate else {})
+    return {"auroc": float(np.mean(aurocs))} | {
+        group: share(inside, among, patients) for group, among in zip(GROUPS, (mri, ~mri, ct), strict=True)
+    }
 
-    return {"auroc": float(np.mean(aurocs)), "mri": share(mri), "others": share(~mri), "ct": share(ct)}
+
+def share(hit: np.ndarray, among: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
+    """Share of the images among which it is asked, with its interval over patients; without images only their count."""
+    estimate = by_patient(hit[among].astype(float), list(patients[among]))
+    return {"images": int(among.sum())} | (estimate.to_dict() if estimate else {})
 
 
 def _auroc(one: Door, scores: np.ndarray) -> float:
