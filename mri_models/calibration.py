@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 FLOOR = 0.60  # DESIGN.md: no stage ever accepts less
+ORDINARY = 0.8  # share of validation images whose distance says nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Strangeness:
     """Distance from the training features as evidence for one label: `slope` logits for each unit beyond `start`.
 
-    label: the one of strangers, "not_mri" of the gate. start: what 80 % of validation images of the others stay under.
+    label: the one of strangers, "not_mri" of the gate. start: `ORDINARY` of the others' validation images stay
+    under it.
     """
 
     label: str

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mri_models.calibration import ORDINARY
 from mri_models.hub import CONFIG
 from mri_models.training.recipe import Recipe, load_recipe
 from mri_models.types import DISCLAIMER
@@ -119,8 +120,9 @@ def _strange(mri: Mapping[str, Any]) -> str:
     if not (found := mri.get("strangeness")):
         return ""
     return (
-        f" Each unit of that distance beyond {found['start']:.2f}, which 80% of validation images of the other label "
-        f"stay under, also adds {found['slope']:.1f} to the logit of `{found['label']}` before the temperature."
+        f" Each unit of that distance beyond {found['start']:.2f}, which {ORDINARY:.0%} of validation images of the "
+        f"other label stay under, also adds {found['slope']:.1f} to the logit of `{found['label']}` before the "
+        "temperature."
     )
 
 

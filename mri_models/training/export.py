@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
-from mri_models.calibration import FLOOR, Calibration, Strangeness
+from mri_models.calibration import FLOOR, ORDINARY, Calibration, Strangeness
 from mri_models.classify import CONFIG_VERSION, Classifier
 from mri_models.evaluation.calibration import accept_threshold, fit_mahalanobis, fit_temperature
 from mri_models.evaluation.collect import Outputs, collect, labelled, thin
@@ -38,7 +38,6 @@ from mri_models.training.scale import attribution_scale
 
 PERTURBED_IMAGES = 300  # validation images that are scored once more after augmentation
 REFERENCE_IMAGES = 600  # training images whose features describe "familiar"
-ORDINARY = 0.8  # share of validation images whose distance says nothing
 LEAST = 20  # effective validation images behind a threshold of a label's own
 
 

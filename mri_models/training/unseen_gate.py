@@ -13,6 +13,7 @@ import numpy as np
 import timm
 from sklearn.metrics import roc_auc_score
 
+from mri_models.calibration import ORDINARY
 from mri_models.classify import Classifier
 from mri_models.evaluation.collect import Outputs, collect, labelled, outcomes
 from mri_models.evaluation.segmentation import by_patient
@@ -29,8 +30,8 @@ GROUPS = {"mri": "MRI", "others": "other images", "ct": "CT"}
 NOTE = (
     "The gate with its calibration, thresholds and refusal of the unfamiliar, fitted anew on the validation patients "
     "that the run was taught with; asked about all training and validation patients of the collections it never saw. "
-    "Slope: logits that each unit of distance from MRI, beyond what 80 % of validation MRI stay under, adds to "
-    "“not MRI”. AUROC: mean of the three runs, classes and sources balanced."
+    f"Slope: logits that each unit of distance from MRI, beyond what {100 * ORDINARY:.0f} % of validation MRI stay "
+    "under, adds to “not MRI”. AUROC: mean of the three runs, classes and sources balanced."
 )
 
 
