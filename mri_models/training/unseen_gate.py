@@ -5,6 +5,7 @@ Calibrated as the served gate is, on validation patients of the sources that tau
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -68,8 +69,9 @@ def _measure(doors: Sequence[Door], slope: float) -> dict[str, Any]:
     aurocs, let_in, samples = [], [], []
     for one in doors:
         recipe = dataclasses.replace(one.recipe, strange_slope=slope)
-        one.gate.calibration = calibration(one.gate, recipe, one.validation)
-        found = outcomes(one.gate, one.strangers, GATE)
+        gate = copy.copy(one.gate)
+        gate.calibration = calibration(one.gate, recipe, one.validation)
+        found = outcomes(gate, one.strangers, GATE)
         aurocs.append(_auroc(one, found.probabilities[:, MRI]))
         let_in.append(found.accepted & (found.predicted == MRI))
         samples += one.strangers.samples
