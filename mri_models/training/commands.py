@@ -1,4 +1,4 @@
-"""`python -m mri_models train | export | unseen | scale | cards`: recipes become models.
+"""`python -m mri_models train | export | recover | unseen | scale | cards`: recipes become models.
 
 What each `kind` of recipe asks for is here.
 """
@@ -28,7 +28,7 @@ class Trade:
 
 
 def add(commands: Any, corpus: Path) -> None:
-    """Hang the five below the package's commands (`argparse`'s subparsers)."""
+    """Hang the six below the package's commands (`argparse`'s subparsers)."""
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
     train.add_argument("recipe")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
@@ -43,6 +43,11 @@ def add(commands: Any, corpus: Path) -> None:
         command.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
         command.add_argument("--weights", type=Path, default=Path("weights"), help="where the model folder is written")
+
+    recover = commands.add_parser("recover", help="write the runs behind weights/ back into runs/, to go on from")
+    recover.add_argument("--weights", type=Path, default=Path("weights"), help="the exported models")
+    recover.add_argument("--runs", type=Path, default=Path("runs"), help="finished runs that are there stay")
+    recover.set_defaults(run=_recover)
 
     unseen = commands.add_parser("unseen", help="train without a third of the sources at a time, and ask about those")
     unseen.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change recipes/unseen.toml")
@@ -116,6 +121,17 @@ def trade(name_or_path: str) -> Trade:
     return trades.get(kind) or Trade(recipe.load_recipe, fit.train, export.export, card.write_card)
 
 
+def recipe_name(model: str) -> str:
+    """A model folder's relative name → the recipe that it was exported with."""
+    return model.removeprefix("diagnosis/").replace("segmentation/", "segment_")
+
+
+def read_recipe(model: str) -> Any:
+    """The recipe of an exported model, as its kind reads it."""
+    name = recipe_name(model)
+    return trade(name).load(name)
+
+
 def _train(options: argparse.Namespace) -> int:
     found = trade(options.recipe)
     recipe = found.load(options.recipe, options.set)
@@ -129,6 +145,14 @@ def _export(options: argparse.Namespace) -> int:
     found = trade(options.recipe)
     folder = found.export(found.load(options.recipe, options.set), options.data, options.runs, options.weights)
     print(f"wrote {folder}")
+    return 0
+
+
+def _recover(options: argparse.Namespace) -> int:
+    from mri_models.training.recover import recover
+
+    for folder in recover(options.weights, options.runs):
+        print(f"wrote {folder}")
     return 0
 
 
@@ -165,10 +189,9 @@ def rewrite_cards(weights: Path) -> Iterator[Path]:
     from mri_models.hub import model_folders
 
     for name, folder in model_folders(weights).items():
-        path, recipe = folder / "README.md", name.removeprefix("diagnosis/").replace("segmentation/", "segment_")
+        path = folder / "README.md"
         measured = sections(path)
-        found = trade(recipe)
-        found.card(folder, found.load(recipe))
+        trade(recipe_name(name)).card(folder, read_recipe(name))
         for section, text in measured.items():
             update_readme(path, section, text)
         yield path
