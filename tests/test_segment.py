@@ -34,6 +34,7 @@ from mri_models.training.recipe import FOLDER
 from mri_models.training.segment import overlap, parameter_groups
 from mri_models.training.segment_export import export, thresholds
 from mri_models.training.segment_start import load_network, load_segment_recipe, start_encoder, start_network
+from mri_models.training.soups import compare, read_shares
 from mri_models.training.taught import taught
 from mri_models.training.volumes import read_volumes
 from mri_models.types import Scan
@@ -101,6 +102,33 @@ def test_from_images_to_a_folder_that_serves(tumours, tmp_path):
     with torch.inference_mode():  # served in half precision
         torch.testing.assert_close(served.runner(image)[0], same(image), atol=0.05, rtol=0.05)
     assert served(Scan(np.zeros((70, 90), np.float32))).values.shape == (70, 90)
+
+
+def test_averages_are_judged_as_they_would_be_served(tumours, tmp_path):
+    runs, weights = tmp_path / "runs", tmp_path / "weights"
+    one = load_segment_recipe("segment_tumour_first", [*SMALL_RUN, "finer=[96]"])
+    for seed in (0, 1):
+        segment.train(replace(one, name=f"segmentation/tumour_{seed}", seed=seed), tumours, runs, weights)
+    both = replace(one, soup={"segmentation/tumour_0": 0.5, "segmentation/tumour_1": 0.5})
+    judged = list(compare(both, [], tumours, runs))
+    assert [list(shares.values()) for shares, _ in judged] == [[1, 0], [0, 1], [0.5, 0.5]]
+    segment.train(both, tumours, runs, weights)
+    mri = json.loads((export(both, tumours, runs, weights) / "config.json").read_text())["mri"]
+    assert judged[-1][1] == mri["validation"]
+    [(shares, figures)] = compare(both, [[3, 1]], tumours, runs)
+    assert shares == {"segmentation/tumour_0": 3, "segmentation/tumour_1": 1}
+    assert figures["images"] == mri["validation"]["images"]
+
+
+def test_shares_that_fit_no_soup_are_refused(tmp_path):
+    recipe = load_segment_recipe("segment_tumour")
+    for shares in ([1.0], [0.0] * len(recipe.soup), [-1.0] * len(recipe.soup)):
+        with pytest.raises(RecipeError, match="--shares takes"):
+            next(compare(recipe, [shares], tmp_path, tmp_path))
+    with pytest.raises(RecipeError, match="numbers like"):
+        read_shares("half,half")
+    with pytest.raises(RecipeError, match="averages no runs"):
+        next(compare(load_segment_recipe("segment_acl"), [], tmp_path, tmp_path))
 
 
 def test_no_run_is_said_plainly(tmp_path):

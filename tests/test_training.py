@@ -185,6 +185,26 @@ def test_a_soup_is_the_weighted_average_of_its_runs(tiny_corpus, tmp_path):
     assert torch.equal(mixed["heads.spine.weight"], other["heads.spine.weight"])  # the only run that has it
 
 
+def test_averages_of_classifiers_are_judged_task_by_task(tiny_corpus, tmp_path, capsys):
+    from mri_models.__main__ import main
+    from mri_models.training.fit import train
+
+    small = {"network": "resnet10t", "head": "gate", "mix": {"gate": 1.0}, "size": 64, "images": 8, "batch": 8}
+    for seed, name in enumerate(("one", "other")):
+        train(Recipe(name, evaluations=1, seed=seed, **small), tiny_corpus, tmp_path)
+    path = tmp_path / "mixed.toml"
+    lines = ('name = "mixed"', 'network = "resnet10t"', 'head = "gate"', "mix = { gate = 1.0 }")
+    path.write_text("\n".join([*lines, "soup = { one = 1, other = 1 }"]))
+    capsys.readouterr()  # what training says
+    command = ["average", str(path), "--data", str(tiny_corpus), "--runs", str(tmp_path)]
+    assert main([*command, "--shares", "1,0", "--shares", "0.5,0.5"]) == 0
+    alone, both = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert alone["shares"] == {"one": 1, "other": 0}
+    assert alone["gate: log loss"] != both["gate: log loss"]
+    assert 0 <= both["gate: balanced accuracy"] <= 1
+    assert main([*command, "--shares", "1"]) != 0
+
+
 def test_a_run_ends_in_a_folder_that_transformers_loads(tiny_corpus, tmp_path):
     from transformers import AutoModelForImageClassification
 

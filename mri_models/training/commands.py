@@ -1,4 +1,4 @@
-"""`python -m mri_models train | export | recover | unseen | scale | cards`: recipes become models.
+"""`python -m mri_models train | average | export | recover | unseen | scale | cards`: recipes become models.
 
 What each `kind` of recipe asks for is here.
 """
@@ -28,7 +28,7 @@ class Trade:
 
 
 def add(commands: Any, corpus: Path) -> None:
-    """Hang the six below the package's commands (`argparse`'s subparsers)."""
+    """Hang the seven below the package's commands (`argparse`'s subparsers)."""
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
     train.add_argument("recipe")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
@@ -39,9 +39,17 @@ def add(commands: Any, corpus: Path) -> None:
     export = commands.add_parser("export", help="calibrate a finished run and write its folder below weights/")
     export.add_argument("recipe")
     export.set_defaults(run=_export, set=[])
-    for command in (train, export):
+
+    average = commands.add_parser("average", help="judge averages of a recipe's runs (its soup) on validation patients")
+    average.add_argument("recipe")
+    average.add_argument(
+        "--shares", action="append", default=[], metavar="A,B,...", help="one average; may be repeated"
+    )
+    average.set_defaults(run=_average)
+    for command in (train, average, export):
         command.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
+    for command in (train, export):
         command.add_argument("--weights", type=Path, default=Path("weights"), help="where the model folder is written")
 
     recover = commands.add_parser("recover", help="write the runs behind weights/ back into runs/, to go on from")
@@ -145,6 +153,15 @@ def _export(options: argparse.Namespace) -> int:
     found = trade(options.recipe)
     folder = found.export(found.load(options.recipe, options.set), options.data, options.runs, options.weights)
     print(f"wrote {folder}")
+    return 0
+
+
+def _average(options: argparse.Namespace) -> int:
+    from mri_models.training.soups import compare, read_shares
+
+    recipe = trade(options.recipe).load(options.recipe)
+    for shares, figures in compare(recipe, [read_shares(one) for one in options.shares], options.data, options.runs):
+        print(json.dumps({"shares": shares} | figures), flush=True)
     return 0
 
 

@@ -47,9 +47,8 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     samples = read_corpus(data)
     network = load_run(runs, recipe.run or recipe.name)
-    config = write_weights(network, recipe, folder)
-    model = TimmWrapperForImageClassification.from_pretrained(folder, dtype=torch.float32)  # rounded to half precision
-    classifier = uncalibrated(model.timm_model, recipe)
+    classifier = rounded(network, recipe, folder)
+    config = TimmWrapperConfig.from_pretrained(folder)
     mri = calibrate(classifier, recipe, samples)
     save_arrays(classifier.ood.to_arrays(), folder / "ood.safetensors")
     mri |= {
@@ -67,7 +66,14 @@ def export(recipe: Recipe, data: Path, runs: Path, weights: Path) -> Path:
     return folder
 
 
-def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> TimmWrapperConfig:
+def rounded(network: MultiTask, recipe: Recipe, folder: Path) -> Classifier:
+    """Write the weights as they are served, and read them back; it accepts everything still."""
+    write_weights(network, recipe, folder)
+    model = TimmWrapperForImageClassification.from_pretrained(folder, dtype=torch.float32)
+    return uncalibrated(model.timm_model, recipe)
+
+
+def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> None:
     """model.safetensors in half precision (norm statistics stay in single) and the config that rebuilds it."""
     labels = TASKS[recipe.head]
     cfg = {"input_size": [3, recipe.serve_size, recipe.serve_size], "mean": list(MEAN), "std": list(STD)}
@@ -88,7 +94,6 @@ def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> TimmWrapp
     config.architectures = ["TimmWrapperForImageClassification"]
     config.dtype = "float32"
     config.save_pretrained(folder)
-    return config
 
 
 def fill(model: nn.Module, network: MultiTask, task: str) -> None:

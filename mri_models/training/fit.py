@@ -108,14 +108,20 @@ def head_metrics(recipe: Recipe, prediction: EvalPrediction) -> dict[str, float]
         known = labels[:, i] != IGNORE
         if not known.any():
             continue
-        truth, raw = labels[known, i], logits[known].astype(np.float64)
-        share = 1 / np.bincount(truth)[truth]
-        scores = log_softmax(raw / fit_temperature(raw, truth, share), 1)
-        losses = -scores[np.arange(len(truth)), truth]
-        metrics[f"{task}_nll"] = float(np.mean([losses[truth == c].mean() for c in np.unique(truth)]))
+        truth = labels[known, i]
+        scores, metrics[f"{task}_nll"] = balanced_losses(logits[known], truth)
         metrics[f"{task}_balanced_accuracy"] = float(balanced_accuracy_score(truth, scores.argmax(1)))
     metrics["nll"] = sum(share * metrics.get(f"{task}_nll", 0.0) for task, share in recipe.mix.items())
     return metrics
+
+
+def balanced_losses(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
+    """(N, C) logits, (N,) class indices → (N, C) log scores after temperature scaling, and their log loss with every
+    class counting alike."""
+    raw = logits.astype(np.float64)
+    scores = log_softmax(raw / fit_temperature(raw, truth, 1 / np.bincount(truth)[truth]), 1)
+    losses = -scores[np.arange(len(truth)), truth]
+    return scores, float(np.mean([losses[truth == c].mean() for c in np.unique(truth)]))
 
 
 def validation_subset(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:

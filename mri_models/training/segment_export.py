@@ -26,6 +26,7 @@ from mri_models.training.knee_rule import tear_rule
 from mri_models.training.outlines import SUBJECTS, Outlined
 from mri_models.training.segment_card import write_card
 from mri_models.training.segment_start import SegmentRecipe, load_network
+from mri_models.unet import ResUNet
 
 BATCH = 8
 PIXEL_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
@@ -38,16 +39,8 @@ RULE = (
 
 def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Choose the thresholds and write WEIGHTS/NAME; returns that folder."""
-    network = load_network(recipe.name, runs)
-    for tensor in network.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.half().float())  # as it will be served
-    subject = SUBJECTS[recipe.subject]
-    pictures = subject.read(data, recipe.longest)
-    spec = InputSpec(recipe.serve_size, MEAN, STD)
-    everywhere = OutlineRule(0.0, 0.0, subject.part, subject.patterns, subject.least)
-    finer = tuple(recipe.finer)
-    segmenter = Segmenter(network.to(memory_format=torch.channels_last), subject.labels, spec, everywhere, "", finer)
+    network, subject = load_network(recipe.name, runs), SUBJECTS[recipe.subject]
+    segmenter, pictures = segmenter_of(network, recipe, data)
     pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"], recipe.missed)
     told = story(runs, recipe.name)
     taught = told.get("taught_by") or taught_by(pictures)  # an average of runs that did not tell
@@ -58,10 +51,10 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     mri = {
         "version": CONFIG_VERSION,
-        "input_size": spec.size,
-        "finer_sizes": list(finer),
-        "mean": list(spec.mean),
-        "std": list(spec.std),
+        "input_size": segmenter.spec.size,
+        "finer_sizes": list(recipe.finer),
+        "mean": list(segmenter.spec.mean),
+        "std": list(segmenter.spec.std),
         "pixel_threshold": pixel,
         "peak_threshold": round(least, 4),
         "threshold_rule": RULE.format(missed=recipe.missed),
@@ -77,6 +70,19 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
     write_card(folder, recipe)
     return folder
+
+
+def segmenter_of(network: ResUNet, recipe: SegmentRecipe, data: Path) -> tuple[Segmenter, list[Outlined]]:
+    """The network, rounded in place, as it will be served, though it draws everything; the images of its subject."""
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half().float())
+    subject = SUBJECTS[recipe.subject]
+    spec = InputSpec(recipe.serve_size, MEAN, STD)
+    everywhere = OutlineRule(0.0, 0.0, subject.part, subject.patterns, subject.least)
+    network = network.to(memory_format=torch.channels_last)
+    segmenter = Segmenter(network, subject.labels, spec, everywhere, "", tuple(recipe.finer))
+    return segmenter, subject.read(data, recipe.longest)
 
 
 def thresholds(
