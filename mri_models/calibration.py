@@ -66,6 +66,10 @@ class Calibration:
             strangeness=strange and Strangeness(strange["label"], float(strange["start"]), float(strange["slope"])),
         )
 
+    def informed(self, logits: np.ndarray, distances: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Logits (N, C) with what distances (N,) from the training features say, where they say something."""
+        return logits + self.strangeness.logits(distances, labels) if self.strangeness else logits
+
     def failed_of(self, method: str) -> tuple[str, ...] | None:
         """The checks that an explanation method fails on test patients; None where it was not measured."""
         return self.explanation_study.get(method) if self.explanation_study else None

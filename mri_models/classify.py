@@ -153,9 +153,9 @@ class Classifier:
 
     def decide(self, logits: np.ndarray, features: np.ndarray) -> list[Prediction]:
         """Logits (N, C) and features (N, D) → calibrated predictions."""
-        distances, strange = self.ood.score(features), self.calibration.strangeness
-        added = strange.logits(distances, self.labels) if strange else 0
-        scaled = (logits.astype(np.float64) + added) / self.calibration.temperature
+        distances = self.ood.score(features)
+        informed = self.calibration.informed(logits.astype(np.float64), distances, self.labels)
+        scaled = informed / self.calibration.temperature
         shares = np.exp(scaled - scaled.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         nearer = self.ood.percentile(distances)

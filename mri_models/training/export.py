@@ -140,14 +140,13 @@ def calibrate(classifier: Classifier, recipe: Recipe, samples: Sequence[Sample])
 def calibration(classifier: Classifier, recipe: Recipe, validation: Outputs) -> Calibration:
     """What distance adds, then the temperature, then the thresholds, from validation images whose `ood` is fitted."""
     balance = draw_weights(validation.samples, {recipe.head: 1.0})
-    strange = strangeness(classifier, recipe, validation)
-    added = strange.logits(classifier.ood.score(validation.features), classifier.labels) if strange else 0
+    strange = replace(classifier.calibration, strangeness=strangeness(classifier, recipe, validation))
+    informed = strange.informed(validation.logits, classifier.ood.score(validation.features), classifier.labels)
     judged = copy.copy(classifier)
     judged.calibration = replace(
-        classifier.calibration,
-        temperature=fit_temperature(validation.logits + added, validation.labels, balance),
+        strange,
+        temperature=fit_temperature(informed, validation.labels, balance),
         ood_threshold=recipe.ood_threshold,
-        strangeness=strange,
     )
     return replace(judged.calibration, thresholds=label_thresholds(judged, validation, balance, recipe))
 
