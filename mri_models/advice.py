@@ -194,6 +194,7 @@ def _of_outline(mask: Mask) -> dict[str, Any]:
         "mask": mask,
         "found": mask.found,
         "sized": mask.spacing_mm is not None,
+        "expected_dice": mask.expected_dice if mask.found else None,
         "score": mask.score,
         "threshold": mask.threshold,
     }

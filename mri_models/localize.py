@@ -19,6 +19,7 @@ from mri_models.fold import Runner, folded
 from mri_models.hub import CONFIG, WEIGHTS, check_version, loading, verify
 from mri_models.pixels import stretch
 from mri_models.preprocess import InputSpec, to_batch, undo_letterbox
+from mri_models.rankdice import rank_dice
 from mri_models.types import Mask, Prediction, Report, Scan
 from mri_models.unet import read_unet
 
@@ -33,8 +34,11 @@ PEAK_SHARE = 0.001  # of the canvas: the score is the mean of its most probable 
 class OutlineRule:
     """When a pixel, a patch and an image count; learned on validation patients.
 
-    pixel: least probability inside an outline. peak: least score of an image in which something is outlined, and
-    least peak of each patch that is kept (hysteresis).
+    pixel: least probability inside a patch. peak: least score of an image in which something is outlined, and least
+    peak of each patch that is kept (hysteresis).
+    temperature: where it is set, the outline inside the patches is the one of largest expected Dice
+    (`rankdice.rank_dice`) for a single structure; otherwise it is every pixel of at least `pixel`.
+    trust: slope and offset from that expected Dice to what validation patients' outlines had.
     part, labels, least: the outline is drawn on images accepted as this body part whose pattern labels have at least
     this probability together; without labels, on every one of the part.
     """
@@ -44,12 +48,25 @@ class OutlineRule:
     part: str
     labels: tuple[str, ...]
     least: float
+    temperature: float | None = None
+    trust: tuple[float, float] = (1.0, 0.0)
 
     @classmethod
     def from_config(cls, mri: Mapping[str, Any]) -> Self:
         """From config.json's "mri"; KeyError where it lacks something."""
-        asked = mri["outlined_when"]
-        return cls(mri["pixel_threshold"], mri["peak_threshold"], asked["part"], tuple(asked["labels"]), asked["least"])
+        asked, ranked = mri["outlined_when"], mri.get("rank_dice")
+        rule = cls(mri["pixel_threshold"], mri["peak_threshold"], asked["part"], tuple(asked["labels"]), asked["least"])
+        if not ranked:
+            return rule
+        return replace(rule, temperature=float(ranked["temperature"]), trust=(ranked["slope"], ranked["offset"]))
+
+    def inside(self, probability: np.ndarray) -> tuple[np.ndarray, float | None]:
+        """(H, W) probabilities, 0 outside the patches → (H, W) bool outline, and its expected Dice where known."""
+        if self.temperature is None:
+            return probability >= self.pixel, None
+        outline, expected = rank_dice(probability, self.temperature)
+        slope, offset = self.trust
+        return outline, float(np.clip(slope * expected + offset, 0, 1))
 
     def applies(self, part: Prediction | None, pattern: Prediction | None) -> bool:
         """Whether an image that got these answers is outlined."""
@@ -144,13 +161,13 @@ class Segmenter:
         foreground = 1 - shares[0]
         score = peak(foreground)
         probability = np.clip(undo_letterbox(foreground, scan.shape), 0, 1).astype(np.float32)
-        values = np.zeros(scan.shape, np.uint8)
+        values, expected = np.zeros(scan.shape, np.uint8), None
         if score >= self.rule.peak:
             crumb = CRUMB if len(self.labels) == 1 else 0.0  # a spine is one patch; a disc beside it is no crumb
             kept = within_peaks(foreground, self.rule.pixel, self.rule.peak, crumb)
-            inside = undo_letterbox(foreground * kept, scan.shape) >= self.rule.pixel
+            inside, expected = self.rule.inside(undo_letterbox(foreground * kept, scan.shape))
             values[inside] = likeliest(shares[1:], scan.shape)[inside]
-        return Mask(values, probability, self.labels, score, self.rule.peak, scan.spacing_mm)
+        return Mask(values, probability, self.labels, score, self.rule.peak, scan.spacing_mm, expected)
 
     def masks(self, scans: Sequence[Scan]) -> list[Mask]:
         """B scans → their masks."""

@@ -34,11 +34,11 @@ def pattern(label: str, confidence: float = 0.9, **changes: Any) -> Prediction:
     return replace(prediction, probabilities={label: confidence, "other_abnormality": 1 - confidence}, **changes)
 
 
-def outlined(outcome: str, area_px: int, pixel_mm2: float | None = None) -> Report:
+def outlined(outcome: str, area_px: int, pixel_mm2: float | None = None, expected_dice: float | None = None) -> Report:
     values = np.zeros((20, 20), np.uint8)
     values.flat[:area_px] = 1
     spacing = pixel_mm2 and (1.0, pixel_mm2)
-    mask = Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5, spacing)
+    mask = Mask(values, values.astype(np.float32), ("tumour",), 0.9, 0.5, spacing, expected_dice)
     return seen(outcome, localization=mask)
 
 
@@ -142,7 +142,9 @@ CASES = {
         "R-otherwise",
     ),
     "outlined, size known": (outlined("glioma", 1, 0.8), None, "L-area", "L-pixels L-surplus"),
-    "outlined, size unknown": (outlined("glioma", 200), None, "L-pixels", "L-area S-disagree"),
+    "outlined, size unknown": (outlined("glioma", 200), None, "L-pixels", "L-area S-disagree C-edge C-edge-vague"),
+    "outlined, clear edge": (outlined("glioma", 9, None, 0.86), None, "L-pixels C-edge", "C-edge-vague"),
+    "outlined, vague edge": (outlined("glioma", 9, None, 0.55), None, "L-pixels C-edge-vague", "C-edge"),
     "tumour without outline": (
         refused("networks_disagree", "diagnosis", outlined("glioma", 0)),
         None,

@@ -175,6 +175,10 @@ def test_measurements_have_stable_names_for_other_renderers():
     names = {item.name: item.value for item in block.items}
     assert names["diagnosis.confidence"] == pytest.approx(0.93)
     assert set(names) >= {"gate.confidence", "anomaly.score", "explanation.completeness_gap"}
+    assert "localization.expected_dice" not in names
+    [block] = document(full(localization=replace(MASK, expected_dice=0.81)), "en").section("verdict").blocks
+    [found] = [item for item in block.items if item.name == "localization.expected_dice"]
+    assert (found.value, found.text) == (0.81, "0.81")
 
 
 def test_the_links_hold_their_files_and_foreign_names_are_escaped():

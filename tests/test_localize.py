@@ -10,10 +10,11 @@ from fakes import OUTCOMES, FakePipeline
 
 from mri_models.contour import binary, drawn, layer
 from mri_models.errors import WeightsError
-from mri_models.evaluation.segmentation import by_patient, dice, measure_outlines
+from mri_models.evaluation.segmentation import by_patient, dice, foreseen_table, measure_outlines
 from mri_models.localize import OutlineRule, Segmenter, likeliest, overlaps, peak, share_inside, within_peaks
+from mri_models.page.outlined import panel
 from mri_models.preprocess import InputSpec
-from mri_models.types import Mask, Prediction, Scan
+from mri_models.types import Mask, Prediction, Report, Scan
 from mri_models.unet import ResUNet
 
 SPEC = InputSpec(64, (0.5,) * 3, (0.5,) * 3)
@@ -206,3 +207,28 @@ def test_a_mirrored_image_gets_the_mirrored_outline():
     pixels = np.random.default_rng(1).random((64, 64), np.float32)
     straight, mirrored = one.probabilities([Scan(pixels), Scan(pixels[:, ::-1].copy())])
     np.testing.assert_allclose(straight, mirrored[:, :, ::-1], atol=1e-4)
+
+
+def test_the_expected_dice_is_compared_where_there_is_something_to_outline():
+    truth, half, empty = (np.zeros((4, 4), np.uint8) for _ in range(3))
+    truth[:, :2], half[:, :1] = 1, 1
+    answers, truths = [truth, half, empty, half], [truth, truth, truth, empty]
+    found = measure_outlines(answers, truths, list("abcd"), ["tumour"], [0.9, 0.6, None, 0.7])["expected"]
+    assert found["images"] == 2  # neither the missed one nor the outline of nothing
+    assert found["real"]["value"] == pytest.approx((1 + 2 / 3) / 2, abs=1e-4)
+    assert found["expected"]["value"] == pytest.approx(0.75)
+    assert found["gap"]["value"] == pytest.approx((0.1 + 2 / 3 - 0.6) / 2, abs=1e-4)
+    assert found["correlation"] == pytest.approx(1)
+    assert "0.75" in foreseen_table({"here": {"expected": found}, "elsewhere": {}})
+    assert not foreseen_table({"elsewhere": {}})
+
+
+def test_the_page_says_how_well_the_outline_is_expected_to_fit():
+    values = np.zeros((30, 30), np.uint8)
+    values[5:20, 5:20] = 1
+    scan = Scan(values.astype(np.float32))
+    mask = Mask(values, scan.pixels.copy(), ("tumour",), 0.9, 0.5, None, 0.834)
+    told = panel(scan, Report("x.png", localization=mask))
+    assert "How well does it fit?" in told
+    assert "0.83" in told
+    assert "How well" not in panel(scan, Report("x.png", localization=dataclasses.replace(mask, expected_dice=None)))

@@ -15,6 +15,7 @@ from places import ROOT
 from safetensors.torch import save_file
 
 from mri_models.errors import DataError, RecipeError
+from mri_models.evaluation.segmentation import dice
 from mri_models.localize import OutlineRule, Segmenter
 from mri_models.preprocess import InputSpec
 from mri_models.training import segment
@@ -32,7 +33,7 @@ from mri_models.training.outlines import (
 from mri_models.training.quick import COMPILED, quicken
 from mri_models.training.recipe import FOLDER
 from mri_models.training.segment import overlap, parameter_groups
-from mri_models.training.segment_export import export, thresholds
+from mri_models.training.segment_export import TEMPERATURES, export, fit_rule
 from mri_models.training.segment_start import load_network, load_segment_recipe, start_encoder, start_network
 from mri_models.training.soups import compare, read_shares
 from mri_models.training.taught import taught
@@ -331,9 +332,52 @@ def test_thresholds_keep_their_rule_and_say_what_serving_gives():
     pictures = [
         Outlined(np.full((64, 64), i, np.uint8), square * (i < 10), str(i), "s", "val", "k") for i in range(len(told))
     ]
-    pixel, least, answers = thresholds(Told(told), pictures, 0.2)
-    assert (pixel, round(least, 4)) == (0.3, 0.54)  # not between two scores, where more than a fifth would be missed
+    rule, answers = fit_rule(Told(told), pictures, 0.2)
+    assert (rule.pixel, rule.peak) == (0.3, 0.54)  # not between two scores, where more than a fifth would be missed
     assert answers == {"dice": 0.9, "images": 10, "missed": 0.1, "empty_images": 2, "outlined": 0.5}
+    rule, answers = fit_rule(Told([score + 6e-5 for score in told]), pictures, 0.2)
+    assert (rule.peak, answers["missed"]) == (0.54, 0.1)  # a threshold that is rounded misses no more
+
+
+def test_the_expected_dice_is_put_right_by_what_validation_outlines_had():
+    """The surer the network, the better its outlines here, but never as good as it expects."""
+    told = [0.3 + 0.02 * i for i in range(30)]
+    pictures = []
+    for i in range(30):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:40, 20 : 20 + 5 + i // 2] = 1
+        pictures.append(Outlined(np.full((64, 64), i, np.uint8), mask, str(i), "s", "val", "k"))
+    rule, answers = fit_rule(Told(told), pictures, 0.0, "rank_dice")
+    served = Told(told).with_rule(rule)
+    masks = served.masks([Scan(p.pixels.astype(np.float32) / 255) for p in pictures])
+    real = [dice(m.values > 0, p.mask > 0) for m, p in zip(masks, pictures, strict=True)]
+    expected = [mask.expected_dice for mask in masks]
+    assert np.mean(expected) == pytest.approx(np.mean(real), abs=1e-3)
+    assert answers["expected_dice_correlation"] == pytest.approx(np.corrcoef(expected, real)[0, 1], abs=1e-3)
+    assert answers["expected_dice_correlation"] > 0.9
+
+
+def test_a_rule_by_rank_is_served_as_it_was_fitted(tumours, tmp_path):
+    recipe = load_segment_recipe("segment_tumour_first", [*SMALL_RUN, "edge=rank_dice", "images=160"])
+    runs, weights = tmp_path / "runs", tmp_path / "weights"
+    segment.train(recipe, tumours, runs, weights)
+    folder = export(recipe, tumours, runs, weights)
+    mri = json.loads((folder / "config.json").read_text())["mri"]
+    served = Segmenter.load(folder)
+    assert mri["rank_dice"]["temperature"] in TEMPERATURES
+    assert served.rule.temperature == mri["rank_dice"]["temperature"]
+    assert served.rule.trust == (mri["rank_dice"]["slope"], mri["rank_dice"]["offset"])
+    assert "RankDice" in (folder / "README.md").read_text()
+    pictures = [p for p in SUBJECTS["tumour"].read(tumours, 80) if p.split == "val" and p.mask.any()]
+    masks = served.masks([Scan(p.pixels.astype(np.float32) / 255) for p in pictures])
+    assert all(0 <= mask.to_dict()["expected_dice"] <= 1 for mask in masks if mask.found)
+
+
+def test_only_a_single_structure_is_drawn_by_rank():
+    with pytest.raises(RecipeError, match="edge must be"):
+        load_segment_recipe("segment_spine", ["edge=rank_dice"])
+    with pytest.raises(RecipeError, match="edge must be"):
+        load_segment_recipe("segment_tumour", ["edge=sharp"])
 
 
 def test_cards_count_what_taught():

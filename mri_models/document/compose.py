@@ -107,6 +107,9 @@ def _measurements(report: Report, wording: Wording) -> Iterator[Measurement]:
         yield Measurement("anomaly.score", wording.phrase("anomaly_score"), anomaly.score, answer)
         share = wording.share(anomaly.percentile)
         yield Measurement("anomaly.percentile", wording.phrase("percentile"), anomaly.percentile, share)
+    if (mask := report.localization) and mask.found and mask.expected_dice is not None:
+        answer = wording.score(mask.expected_dice)
+        yield Measurement("localization.expected_dice", wording.phrase("expected_dice"), mask.expected_dice, answer)
     if report.explanation and (gap := report.explanation.completeness_gap) is not None:
         yield Measurement("explanation.completeness_gap", wording.phrase("gap"), gap, wording.share1(gap))
 

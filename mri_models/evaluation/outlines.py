@@ -24,12 +24,13 @@ def measure_segmenter(name: str, segmenter: Segmenter, data: Path, split: str, l
     answers = []
     for start in tqdm(range(0, len(pictures), BATCH), desc=name, leave=False):
         masks = segmenter.masks([as_scan(p) for p in pictures[start : start + BATCH]])
-        answers += [mask.values for mask in masks]
+        answers += [(mask.values, mask.expected_dice) for mask in masks]
     rows = list(zip(pictures, answers, strict=True))
 
     def measure(chosen: list[tuple[Outlined, Any]]) -> dict[str, Any]:
-        here = [p for p, _ in chosen]
-        return measure_outlines([a for _, a in chosen], [p.mask for p in here], [p.patient for p in here], labels)
+        pictures, drawn = zip(*chosen, strict=True)
+        values, expected = zip(*drawn, strict=True)
+        return measure_outlines(values, [p.mask for p in pictures], [p.patient for p in pictures], labels, expected)
 
     labels, found = segmenter.labels, {}
     for source in sorted({p.source for p in pictures}):

@@ -63,8 +63,22 @@ def _measures(found: Mask) -> str:
     share = float((found.values > 0).mean())
     peak, least = scored(found.score), scored(found.threshold)
     return (
-        f'<table class="mri-areas"><tbody>{rows}</tbody></table><p class="mri-quiet">Peak {peak}; '
+        f'<table class="mri-areas"><tbody>{rows}</tbody></table>{_expected(found)}<p class="mri-quiet">Peak {peak}; '
         f"an outline needs {least}. {share:.1%} of the image.{known}</p>"
+    )
+
+
+def _expected(found: Mask) -> str:
+    """How well the outline is expected to fit, as a bar; empty where the network can't tell."""
+    if found.expected_dice is None:
+        return ""
+    share = scored(found.expected_dice)
+    return (
+        f'<h4>How well does it fit?</h4><div class="mri-share"><span>Expected Dice</span><i class="mri-plain" '
+        f'role="img" style="--share:{found.expected_dice:.4f}" aria-label="{share} of 1"></i>'
+        f'<b class="mri-number">{share}</b></div><p class="mri-quiet">Overlap with a reader\'s outline, should there '
+        "be a tumour: 1 is the same outline. From the network's own doubt about each pixel, put right on validation "
+        "patients of one source; elsewhere it can be far too high.</p>"
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mri_models.hub import CONFIG
 from mri_models.training.card import CITATIONS, averaged
@@ -20,7 +22,8 @@ LIMITS = {
     "tumour": "Learned from contrast-enhanced T1 slices of three tumour types, one tumour a slice; from some of them "
     "once more with the tumour replaced by the mirrored other half of the head; and from other sources' tumours, "
     "outlined by an earlier network. It outlines the enhancing or solid part as that data's readers did, not oedema. "
-    "Small metastases, operated brains, children and other sequences were hardly seen.",
+    "Small metastases, operated brains, children and other sequences were hardly seen. The Dice that it expects of an "
+    "outline is that of cheng2015's readers: elsewhere it can be far too high.",
     "spine": "Learned from T2 SPACE volumes of 28 people, one hospital group. On T1 and T2 slices of other scanners no "
     "outlines exist here to measure it by.",
     "acl": "Learned from the torn ligaments of 63 people of one source and the intact ones of 11 volunteers of another "
@@ -61,7 +64,7 @@ Served at {sizes} px, the mean over an image and its mirror. **Labels**
 
 **Limits** {LIMITS[recipe.subject]} Any decision about a person is out of scope.
 
-**Thresholds** a pixel is inside from {mri["pixel_threshold"]}, something is outlined from a peak of
+**Thresholds** {_edge(mri)}, something is outlined from a peak of
 {mri["peak_threshold"]}. Rule: {mri["threshold_rule"]}. On validation patients: {_stated(mri["validation"])}.
 
 **Training** {mri["images"]["train"]} images, seed {mri["seed"]}{steps}.
@@ -90,8 +93,22 @@ def _origin(recipe: SegmentRecipe) -> str:
     return f"the encoder started from `{recipe.start}`" if recipe.start else "trained from random weights"
 
 
+def _edge(mri: Mapping[str, Any]) -> str:
+    """Which pixels are drawn, in words."""
+    if not (ranked := mri.get("rank_dice")):
+        return f"a pixel is inside from {mri['pixel_threshold']}"
+    slope, offset = ranked["slope"], ranked["offset"]
+    return (
+        "the pixels of largest expected Dice (RankDice, Dai & Li 2023) at temperature "
+        f"{ranked['temperature']} in patches of at least {mri['pixel_threshold']}; the Dice that is stated as expected "
+        f"is {slope} times the rule's own {'+' if offset >= 0 else '-'} {abs(offset)}, fitted on validation patients"
+    )
+
+
 def _stated(answers: dict[str, float]) -> str:
     text = f"Dice {answers['dice']:.3f} on {answers['images']} images, {answers['missed']:.1%} missed"
     if "outlined" in answers:
         text += f", {answers['outlined']:.1%} of {answers['empty_images']} images without the structure outlined"
+    if "expected_dice_correlation" in answers:
+        text += f"; expected and real Dice correlate at {answers['expected_dice_correlation']:.2f}"
     return text

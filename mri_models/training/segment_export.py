@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,20 +32,28 @@ from mri_models.unet import ResUNet
 BATCH = 8
 PIXEL_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 CEILING = 0.9  # of the peak threshold: where every image scores near 1, more would only refuse other scanners
-RULE = (
-    "pixel threshold: largest mean Dice over validation images with the structure; peak threshold: the largest score "
-    "that at most {missed:.0%} of those stay under, but at least the pixel threshold and at most 0.9"
+PATCH = 0.05  # least probability inside a patch whose outline is the one of largest expected Dice
+LEAST = 20  # validation outlines behind what is made of their expected Dice
+TEMPERATURES = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+PEAK_RULE = (
+    "peak threshold: the largest score that at most {missed:.0%} of those stay under, but at least the pixel threshold "
+    "and at most 0.9"
 )
+RULES = {  # by a recipe's edge
+    "threshold": f"pixel threshold: largest mean Dice over validation images with the structure; {PEAK_RULE}",
+    "rank_dice": "the most probable pixels, as many as expect the largest Dice (RankDice, Dai & Li 2023), log-odds "
+    f"divided by the temperature of largest mean Dice over validation images with the structure; {PEAK_RULE}",
+}
 
 
 def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Choose the thresholds and write WEIGHTS/NAME; returns that folder."""
     network, subject = load_network(recipe.name, runs), SUBJECTS[recipe.subject]
     segmenter, pictures = segmenter_of(network, recipe, data)
-    pixel, least, answers = thresholds(segmenter, [p for p in pictures if p.split == "val"], recipe.missed)
+    rule, answers = fit_rule(segmenter, [p for p in pictures if p.split == "val"], recipe.missed, recipe.edge)
     told = story(runs, recipe.name)
     taught = told.get("taught_by") or taught_by(pictures)  # an average of runs that did not tell
-    tear = {"tear": tear_rule(segmenter, data, recipe.longest, least)} if recipe.subject == "acl" else {}
+    tear = {"tear": tear_rule(segmenter, data, recipe.longest, rule.peak)} if recipe.subject == "acl" else {}
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
@@ -55,9 +64,10 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
         "finer_sizes": list(recipe.finer),
         "mean": list(segmenter.spec.mean),
         "std": list(segmenter.spec.std),
-        "pixel_threshold": pixel,
-        "peak_threshold": round(least, 4),
-        "threshold_rule": RULE.format(missed=recipe.missed),
+        "pixel_threshold": rule.pixel,
+        "peak_threshold": rule.peak,
+        **ranked(rule),
+        "threshold_rule": RULES[recipe.edge].format(missed=recipe.missed),
         "outlined_when": {"part": subject.part, "labels": list(subject.patterns), "least": subject.least},
         "validation": answers,
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
@@ -85,13 +95,14 @@ def segmenter_of(network: ResUNet, recipe: SegmentRecipe, data: Path) -> tuple[S
     return segmenter, subject.read(data, recipe.longest)
 
 
-def thresholds(
-    segmenter: Segmenter, pictures: Sequence[Outlined], missed: float
-) -> tuple[float, float, dict[str, Any]]:
-    """(pixel, peak) thresholds by RULE, and what serving with them gives on those validation images.
+def fit_rule(
+    segmenter: Segmenter, pictures: Sequence[Outlined], missed: float, edge: str = "threshold"
+) -> tuple[OutlineRule, dict[str, Any]]:
+    """The rule of RULES[edge], and what serving with it gives on those validation images.
 
     segmenter: of a rule that draws everything.
     """
+    rules = list(candidates(segmenter.rule, edge))
     scores, overlaps, false_scores, kept = [], [], [], []
     for start in tqdm(range(0, len(pictures), BATCH), desc="validation", leave=False):
         part = pictures[start : start + BATCH]
@@ -104,23 +115,43 @@ def thresholds(
                 continue
             scores.append(score)
             kept.append((share, scan, picture.mask))
-            answer = segmenter.draw(share, scan)
-            overlaps.append(
-                [agreement(answer.values * (answer.probability >= t), picture.mask) for t in PIXEL_THRESHOLDS]
-            )
-    pixel = PIXEL_THRESHOLDS[int(np.mean(overlaps, axis=0).argmax())]
-    least = min(max(float(np.quantile(scores, missed, method="lower")), pixel), CEILING)
-    served = segmenter.with_rule(replace(segmenter.rule, pixel=pixel, peak=least))
-    found = [agreement(served.draw(share, scan).values, mask) for share, scan, mask in kept]
+            drawn = (segmenter.with_rule(rule).draw(share, scan).values for rule in rules)
+            overlaps.append([agreement(values, picture.mask) for values in drawn])
+    rule = rules[int(np.mean(overlaps, axis=0).argmax())]
+    least = min(max(float(np.quantile(scores, missed, method="lower")), rule.pixel), CEILING)
+    rule = replace(rule, peak=math.floor(least * 1e4) / 1e4)  # rounded up, it would miss one more
+    masks = [segmenter.with_rule(rule).draw(share, scan) for share, scan, _ in kept]
+    found = np.array([agreement(mask.values, truth) for mask, (*_, truth) in zip(masks, kept, strict=True)])
     answers = {
-        "dice": round(float(np.mean(found)), 4),
+        "dice": round(float(found.mean()), 4),
         "images": len(scores),
-        "missed": round(float(np.mean(np.array(scores) < least)), 4),
+        "missed": round(float(np.mean(np.array(scores) < rule.peak)), 4),
     }
     if false_scores:
-        outlined = float(np.mean(np.array(false_scores) >= least))
+        outlined = float(np.mean(np.array(false_scores) >= rule.peak))
         answers |= {"empty_images": len(false_scores), "outlined": round(outlined, 4)}
-    return pixel, least, answers
+    told = [(m.expected_dice, real) for m, real in zip(masks, found, strict=True) if m.expected_dice is not None]
+    if len(told) < LEAST:
+        return rule, answers
+    expected, real = np.array(told).T
+    slope, offset = np.polyfit(expected, real, 1)
+    answers["expected_dice_correlation"] = round(float(np.corrcoef(expected, real)[0, 1]), 4)
+    return replace(rule, trust=(round(float(slope), 4), round(float(offset), 4))), answers
+
+
+def ranked(rule: OutlineRule) -> dict[str, Any]:
+    """What config.json says of a rule that draws the largest expected Dice; nothing of another."""
+    if rule.temperature is None:
+        return {}
+    return {"rank_dice": {"temperature": rule.temperature, "slope": rule.trust[0], "offset": rule.trust[1]}}
+
+
+def candidates(rule: OutlineRule, edge: str) -> Iterator[OutlineRule]:
+    """The rules among which `edge` chooses; what is drawn has its own peak in every one."""
+    if edge == "threshold":
+        yield from (replace(rule, pixel=pixel, peak=pixel) for pixel in PIXEL_THRESHOLDS)
+    else:
+        yield from (replace(rule, pixel=PATCH, peak=PATCH, temperature=t) for t in TEMPERATURES)
 
 
 def agreement(answer: np.ndarray, truth: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from mri_models.training.recipe import read_values, strict
 from mri_models.unet import ResUNet, read_unet
 
 RUN = "run:"
+EDGES = ("threshold", "rank_dice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class SegmentRecipe:
     average: float = 0.0  # memory of the averaged weights, which are what is kept; 0: the last ones
     shares: dict[str, float] = field(default_factory=dict)  # of the draws by kind; empty: the subject's own
     missed: float = 0.02  # share of validation images with the structure that may get no outline
+    edge: str = "threshold"  # which pixels are drawn: of at least one probability, or "rank_dice"
     hard: float = 0.5  # share of images varied by the classifiers' whole chain; the others keep their detail
     smallest: float = 1.0  # of its own width, what a structure put into an image without one has at least
     evaluations: int = 8
@@ -61,6 +63,8 @@ def load_segment_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Segme
     recipe = strict(SegmentRecipe, path, values)
     if recipe.subject not in SUBJECTS:
         raise RecipeError("bad_subject", f"{path.name}: subject must be one of {', '.join(SUBJECTS)}.")
+    if recipe.edge not in EDGES or (recipe.edge != EDGES[0] and len(SUBJECTS[recipe.subject].labels) > 1):
+        raise RecipeError("bad_edge", f"{path.name}: edge must be one of {', '.join(EDGES)}, the latter of one label.")
     if strangers := recipe.shares.keys() - SUBJECTS[recipe.subject].shares.keys():
         raise RecipeError("bad_shares", f"{path.name}: shares names {', '.join(sorted(strangers))}, which is no kind.")
     return recipe

@@ -17,7 +17,7 @@ from mri_models.training.export import perturb, rounded
 from mri_models.training.fit import balanced_losses
 from mri_models.training.fit import blend as blend_classifiers
 from mri_models.training.recipe import Recipe, load_recipe
-from mri_models.training.segment_export import segmenter_of, thresholds
+from mri_models.training.segment_export import fit_rule, segmenter_of
 from mri_models.training.segment_start import SegmentRecipe
 from mri_models.training.segment_start import blend as blend_outlines
 
@@ -81,6 +81,6 @@ def judged(outputs: Outputs) -> Figures:
 
 
 def outlines(recipe: SegmentRecipe, data: Path, runs: Path) -> Figures:
-    """Dice, the missed share and the empty images outlined, with thresholds by the export's rule."""
+    """Dice, the missed share and the empty images outlined, with the export's rule fitted to each."""
     segmenter, pictures = segmenter_of(blend_outlines(recipe.soup, runs), recipe, data)
-    return thresholds(segmenter, [p for p in pictures if p.split == "val"], recipe.missed)[2]
+    return fit_rule(segmenter, [p for p in pictures if p.split == "val"], recipe.missed, recipe.edge)[1]

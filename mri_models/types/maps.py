@@ -128,6 +128,7 @@ class Mask:
     probability: (H, W) float32 in [0, 1], of anything but background.
     score: how sure the network is that the structure is there at all, in [0, 1]; `threshold` is the least that counts.
     spacing_mm: (row, column) of the scan where its file stated one.
+    expected_dice: Dice coefficient to expect with a reader's outline, should there be a structure; None where unknown.
     """
 
     values: np.ndarray
@@ -136,6 +137,7 @@ class Mask:
     score: float
     threshold: float
     spacing_mm: tuple[float, float] | None = None
+    expected_dice: float | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.dtype != np.uint8:
@@ -177,6 +179,7 @@ class Mask:
             "found": self.found,
             "score": round(self.score, 4),
             "threshold": round(self.threshold, 4),
+            "expected_dice": None if self.expected_dice is None else round(self.expected_dice, 4),
             "area_px": sum(px for px, _ in areas),
             "area_mm2": None if self.spacing_mm is None else round(sum(mm2 for _, mm2 in areas), 1),
             "share_of_image": round(float((self.values > 0).mean()), 4),

@@ -82,7 +82,8 @@ class Bright:
     digest = "b7" * 32
 
     def __call__(self, scan: Scan) -> Mask:
-        return Mask((scan.pixels > 0.7).astype(np.uint8), scan.pixels.copy(), ("tumour",), 0.9, 0.5)
+        inside = (scan.pixels > 0.7).astype(np.uint8)
+        return Mask(inside, scan.pixels.copy(), ("tumour",), 0.9, 0.5, expected_dice=0.83)
 
 
 class Outlining(FakePipeline):
