@@ -24,15 +24,23 @@ if TYPE_CHECKING:
     from mri_models.volumes.pipeline import Progress
 
 CORPUS = Path("../shared/corpus")
+TEACHING = Path("mri_models/training/requirements.txt")
+TAUGHT_WITH = frozenset(("accelerate", "matplotlib", "optuna", "psutil", "skimage", "sklearn", "tqdm", "xgboost"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did its work, 1 for an MriError, 2 for wrong usage."""
+    """Run one command; 0 when it did its work, 1 for an MriError or a package of training and evaluation that is not
+    installed, 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
     except MriError as error:
         print(f"{error.code}: {error.message}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if (package := (error.name or "").partition(".")[0]) not in TAUGHT_WITH:
+            raise
+        print(f"missing_package: {package} is not installed. First: pip install -r {TEACHING}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `| head` closed the pipe: nobody is left to tell
         sys.stderr.close()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 
+from mri_models.__main__ import TAUGHT_WITH, TEACHING
 from mri_models.errors import RecipeError
 from mri_models.training.corpus import IGNORE, TASKS, Sample
 from mri_models.training.course import begin, by_steps, keep, run_folder
@@ -83,3 +88,21 @@ def test_arguments_follow_the_recipe(tmp_path):
     assert (found.per_device_train_batch_size, found.per_device_eval_batch_size) == (32, 1)
     assert (found.learning_rate, found.seed, found.metric_for_best_model) == (1e-3, 0, "dice")
     assert by_steps(replace(Small(), batch=1000), folder, 320, metric="nll", greater_is_better=False).max_steps == 1
+
+
+@pytest.mark.parametrize("command", [["train", "gate"], ["recover"], ["baselines"]])
+def test_a_package_that_only_training_needs_is_named_when_it_is_missing(command):
+    code = f"import sys; sys.modules['sklearn'] = None; from mri_models.__main__ import main; sys.exit(main({command}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "missing_package: sklearn" in done.stderr
+    assert "pip install -r mri_models/training/requirements.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (ROOT / "mri_models/training/requirements.txt").is_file()
+
+
+def test_the_packages_that_training_needs_are_those_of_its_requirements():
+    lines = (ROOT / TEACHING).read_text().splitlines()
+    listed = {re.split(r"[<>=]", line)[0] for line in lines if line and line[0] not in "#-"}
+    names = {"scikit-learn": "sklearn", "scikit-image": "skimage"}
+    assert {names.get(one, one) for one in listed if not one.endswith("pytorch-model")} == TAUGHT_WITH
