@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import gradio as gr
@@ -24,7 +23,7 @@ from mri_models.page.explore import STYLE_SHEET as EXPLORE_STYLE
 from mri_models.page.explore import Explorer, explore_tab
 from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
-from mri_models.page.session import Session
+from mri_models.page.session import NUMBER_JS, Session
 from mri_models.page.shown import File, Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
 from mri_models.page.traffic import (
@@ -107,26 +106,26 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 
 
 def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> None:
-    def show(session: Session, file: File) -> dict[Any, Any]:
-        begun = perf_counter()
-        seen = dataclasses.replace(reader.look(file), begun=begun)
-        return _answer(desk, seen) if session.show(seen) else gr.skip()
+    def show(session: Session, asked: int, file: File) -> dict[Any, Any]:
+        seen = dataclasses.replace(reader.look(file), asked=asked)
+        return _answer(desk, seen) if session.show(asked) else gr.skip()
 
     @handler
-    def show_upload(session: Session, file: str) -> dict[Any, Any]:
-        return show(session, file)
+    def show_upload(session: Session, asked: int, file: str) -> dict[Any, Any]:
+        return show(session, asked, file)
 
     @handler
-    def show_example(session: Session, event: gr.EventData) -> dict[Any, Any]:
-        return show(session, examples[event.name].path)
+    def show_example(session: Session, asked: int, event: gr.EventData) -> dict[Any, Any]:
+        return show(session, asked, examples[event.name].path)
 
-    kept = (desk.session, desk.tiles, desk.paper)
+    numbered = [desk.session, desk.asked]
+    kept = (*numbered, desk.tiles, desk.paper)
     answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
     answer.append(desk.paper.fold)
-    waiting = {"trigger_mode": "multiple", "show_progress": "minimal", "show_progress_on": desk.way}
+    waiting = {"js": NUMBER_JS, "trigger_mode": "multiple", "show_progress": "minimal", "show_progress_on": desk.way}
     ends = [desk.drop.upload(None, **PAGE_ONLY), desk.tiles.select(None, **PAGE_ONLY)]  # of the last image's maps
-    uploaded = desk.drop.upload(show_upload, [desk.session, desk.drop], answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
-    chosen = desk.tiles.select(show_example, desk.session, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
+    uploaded = desk.drop.upload(show_upload, [*numbered, desk.drop], answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
+    chosen = desk.tiles.select(show_example, numbered, answer, **waiting, **ON_VERDICTS, **PAGE_ONLY)
     mapped = explained.connect(desk, reader, [uploaded, chosen], ends, handler, **ON_MAPS, **PAGE_ONLY)
     paper.connect(desk.paper, desk.shown, [uploaded.success, chosen.success, *mapped], **PAGE_ONLY)
 

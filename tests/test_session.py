@@ -13,8 +13,8 @@ from gradio_client import Client, handle_file
 
 from mri_models.errors import Overdue
 from mri_models.page.session import Session
-from mri_models.page.shown import Reader, Shown
-from mri_models.types import Attribution, Report
+from mri_models.page.shown import Reader
+from mri_models.types import Attribution
 
 
 class Mapless(FakePipeline):
@@ -33,13 +33,13 @@ class Mapless(FakePipeline):
         raise self.checking
 
 
-def test_an_image_begun_earlier_never_replaces_a_later_one():
-    session, first, second = Session(), Shown(Report("a"), begun=1.0), Shown(Report("b"), begun=2.0)
-    assert session.show(first)
-    assert session.shows(first)
-    assert session.show(second)
-    assert not session.show(first)
-    assert [session.shows(seen) for seen in (first, second)] == [False, True]
+def test_what_was_asked_for_earlier_never_replaces_what_was_asked_for_later():
+    session = Session()
+    assert session.show(1)
+    assert session.shows(1)
+    assert session.show(2)
+    assert not session.show(1)
+    assert [session.shows(asked) for asked in (1, 2)] == [False, True]
 
 
 @pytest.mark.parametrize(

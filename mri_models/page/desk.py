@@ -36,6 +36,7 @@ class Desk:
     """The components of the Analyse tab."""
 
     session: gr.State
+    asked: gr.Number
     shown: gr.State
     drop: gr.File
     tiles: gr.HTML
@@ -91,6 +92,7 @@ def lay_out(tiles: str) -> Desk:
     shown = gr.State(time_to_live=600)
     return Desk(
         session=gr.State(Session()),
+        asked=gr.Number(visible=False, precision=0),
         shown=shown,
         evidence=evidence,
         viewer=viewer,

@@ -116,7 +116,7 @@ def _while_shown(desk: Desk, event: Callable[..., Result]) -> Callable[..., Answ
         if not seen.explainable:
             return {desk.note: unexplained(seen.report)}
         seen, answer = event(seen, *choice)
-        if not session.shows(seen):
+        if not session.shows(seen.asked):
             return gr.skip()
         if seen.failed:
             gr.Warning(seen.failed)

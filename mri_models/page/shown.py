@@ -32,7 +32,7 @@ class Shown:
     scan: None where the file was refused before any model saw it.
     methods: how the accepted class can be explained; none where no stage accepted the image.
     maps: every map worked out so far, on a grid of at most KEPT pixels a side; comparing: whether all are asked for.
-    begun: when it was asked for, which tells one image of a session from the next.
+    asked: the number that its visitor's browser gave it, which tells one image of a session from the next.
     failed: why the last map or check asked for is missing; the report's findings say it as well.
     """
 
@@ -41,7 +41,7 @@ class Shown:
     methods: tuple[str, ...] = ()
     maps: tuple[Attribution, ...] = ()
     comparing: bool = False
-    begun: float = 0.0
+    asked: int = 0
     failed: str = ""
 
     @property

@@ -10,6 +10,7 @@ import gradio as gr
 from mri_models.page import render, volume_render
 from mri_models.page.desk import ANNOUNCE_JS
 from mri_models.page.gallery import SELECT_JS as TILES_JS
+from mri_models.page.session import Session
 from mri_models.page.volume_plot import SELECT_JS
 from mri_models.page.volume_view import SCRIPT
 
@@ -20,6 +21,8 @@ PLAIN: dict[str, Any] = {"apply_default_css": False}  # the style sheets alone d
 class VolumeDesk:
     """The components of the Volume tab."""
 
+    session: gr.State
+    asked: gr.Number
     drop: gr.File
     tiles: gr.HTML
     way: gr.HTML
@@ -58,4 +61,7 @@ def lay_out(tiles: str) -> VolumeDesk:
                         measures = gr.HTML(elem_id="vol-measures", **PLAIN)
             with gr.Accordion("The same as JSON", open=False, visible=False, elem_id="vol-details") as details:
                 json = gr.JSON(show_label=False)
-    return VolumeDesk(drop, gallery, way, verdict, evidence, view, plot, scores, measures, details, json)
+    session, asked = gr.State(Session()), gr.Number(visible=False, precision=0)
+    return VolumeDesk(
+        session, asked, drop, gallery, way, verdict, evidence, view, plot, scores, measures, details, json
+    )

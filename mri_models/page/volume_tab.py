@@ -17,6 +17,7 @@ from starlette.routing import Route
 from mri_models.errors import ServiceError
 from mri_models.page import memory, render, volume_plot, volume_render, volume_view
 from mri_models.page.gallery import gallery, load_examples
+from mri_models.page.session import NUMBER_JS, Session
 from mri_models.page.traffic import ON_VOLUMES, VOLUME_S, Traffic, handler
 from mri_models.page.volume_desk import VolumeDesk, lay_out
 from mri_models.types import Scan, VolumeReport
@@ -73,22 +74,27 @@ def volume_tab(reader: VolumeReader, examples: Path) -> None:
     known = load_examples(examples / EXAMPLES)
     desk = lay_out(gallery(known, _middle, "Examples"))
 
-    def show(files: Sequence[str | Path]) -> Iterator[dict[Any, Any]]:
+    def show(session: Session, asked: int, files: Sequence[str | Path]) -> Iterator[dict[Any, Any]]:
+        if not session.show(asked):
+            yield gr.skip()
+            return
         for step in reader.look(files):
             yield _waiting(desk, step) if isinstance(step, Progress) else _answer(desk, step)
 
     @handler
-    def show_upload(files: list[str] | None) -> Iterator[dict[Any, Any]]:
-        yield from show(files or ())
+    def show_upload(session: Session, asked: int, files: list[str] | None) -> Iterator[dict[Any, Any]]:
+        yield from show(session, asked, files or ())
 
     @handler
-    def show_example(event: gr.EventData) -> Iterator[dict[Any, Any]]:
-        yield from show([known[event.name].path])
+    def show_example(session: Session, asked: int, event: gr.EventData) -> Iterator[dict[Any, Any]]:
+        yield from show(session, asked, [known[event.name].path])
 
-    answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) is not desk.tiles]
-    options = {"trigger_mode": "multiple", "show_progress": "hidden", **ON_VOLUMES, **PAGE_ONLY}
-    desk.drop.upload(show_upload, desk.drop, answer, **options)
-    desk.tiles.select(show_example, None, answer, **options)
+    numbered = [desk.session, desk.asked]
+    kept = (*numbered, desk.tiles)
+    answer = [part for field in dataclasses.fields(desk) if (part := getattr(desk, field.name)) not in kept]
+    options = {"js": NUMBER_JS, "trigger_mode": "multiple", "show_progress": "hidden", **ON_VOLUMES, **PAGE_ONLY}
+    desk.drop.upload(show_upload, [*numbered, desk.drop], answer, **options)
+    desk.tiles.select(show_example, numbered, answer, **options)
 
 
 def volume_call(reader: VolumeReader) -> Callable[[list[str]], dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 
 import pytest
 from fakes import scan_png
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from visitor import Outlining, Visits, upload
 
 from mri_models.explain import METHODS
@@ -119,6 +120,23 @@ def test_an_image_dropped_on_a_comparison_ends_it_without_a_word(visit: Visits, 
     expect_only_the_second(page)
 
 
+@contextmanager
+def overtaking(page: Page, late: int) -> Iterator[None]:
+    """The request for what is asked for as number `late` arrives after all that are sent meanwhile."""
+    held: list[Route] = []
+
+    def arrive(route: Route) -> None:
+        if route.request.post_data_json["data"][:2] == [None, late]:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/queue/join*", arrive)
+    yield
+    assert len(held) == 1
+    held[0].continue_()
+
+
 def test_the_example_clicked_last_is_the_one_that_stands(visit: Visits, fake: Slow):
     fake.explaining.set()
     fake.checking.set()
@@ -126,10 +144,13 @@ def test_the_example_clicked_last_is_the_one_that_stands(visit: Visits, fake: Sl
     fake.judging.clear()
     tiles = page.locator("#gallery [data-example]")
     names = [tiles.nth(place).get_attribute("data-example") for place in range(3)]
-    for place in range(3):
-        tiles.nth(place).click()
-        page.locator("#way .progress-text").wait_for()
-    fake.judging.set()
+    with overtaking(page, 2):
+        for place in range(3):
+            tiles.nth(place).click()
+            page.locator("#way .progress-text").wait_for()
+        fake.judging.set()
+        expect(page.locator("#verdict .mri-kicker")).to_contain_text(names[2])
+    expect(page.locator("#way .progress-text")).to_have_count(0)
     expect(page.locator("#verdict .mri-kicker")).to_contain_text(names[2])
     expect(page.locator("#view .mri-over")).to_be_visible()
     expect(page.locator("#view .mri-under")).to_have_attribute("alt", f"{names[2]}, as the models see it")
@@ -145,6 +166,18 @@ def test_the_volume_clicked_last_is_the_one_that_stands(visit: Visits, fake: Slo
         expect(page.locator("#vol-verdict progress")).to_be_visible()
     fake.judging.set()
     expect(page.locator("#vol-verdict .mri-kicker")).to_contain_text(last)
+    expect(page.locator("#vol-verdict progress")).to_have_count(0)
+
+
+def test_a_volume_whose_request_comes_late_is_not_worked_out(visit: Visits, fake: Slow):
+    page = visit("Volume")
+    tiles = page.locator("#vol-gallery [data-example]")
+    with overtaking(page, 1):
+        tiles.nth(0).click()
+        tiles.nth(1).click()
+        expect(page.locator("#vol-verdict .mri-kicker")).to_contain_text(tiles.nth(1).get_attribute("data-example"))
+        fake.judging.clear()  # it would stand at its progress from now on
+    page.wait_for_timeout(2000)
     expect(page.locator("#vol-verdict progress")).to_have_count(0)
 
 
