@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from mri_models.training import discs, segment_start
 from mri_models.training.anomaly import load_anomaly_recipe, load_autoencoder, read_curve
-from mri_models.training.anomaly_export import outline_head, save_half
+from mri_models.training.anomaly_export import outline_head
 from mri_models.training.commands import read_recipe
+from mri_models.training.course import publish
 from mri_models.training.export import write_weights
 from mri_models.training.fit import load_run, start_network
 from mri_models.training.recipe import load_recipe
@@ -63,7 +64,7 @@ def test_volumes_and_discs_come_back(runs):
 def test_autoencoders_come_back_with_their_curves_and_the_outline_beside(runs, tmp_path):
     mri = json.loads((WEIGHTS / "anomaly/config.json").read_text())["mri"]
     for name, file in ((mri["autoencoder"], "model"), (mri["variant"]["name"], "variant")):
-        save_half(load_autoencoder(runs, name), tmp_path / "half.safetensors")
+        publish(load_autoencoder(runs, name), tmp_path / "half.safetensors")
         assert same(load_file(tmp_path / "half.safetensors"), WEIGHTS / f"anomaly/{file}.safetensors")
         assert json.loads(json.dumps(asdict(read_curve(runs, name)))) == mri["curves"][name]
     weight, bias = outline_head(runs, load_recipe(load_anomaly_recipe("anomaly").encoder).run)

@@ -14,6 +14,7 @@ from PIL import Image
 from places import ROOT
 from safetensors.torch import save_file
 
+from mri_models.__main__ import main
 from mri_models.errors import DataError, RecipeError
 from mri_models.evaluation.segmentation import dice
 from mri_models.localize import OutlineRule, Segmenter
@@ -119,6 +120,11 @@ def test_averages_are_judged_as_they_would_be_served(tumours, tmp_path):
     [(shares, figures)] = compare(both, [[3, 1]], tumours, runs)
     assert shares == {"segmentation/tumour_0": 3, "segmentation/tumour_1": 1}
     assert figures["images"] == mri["validation"]["images"]
+
+
+def test_an_average_is_asked_for_with_another_edge(tmp_path, capsys):
+    assert main(["average", "segment_tumour", "--set", "edge=freehand", "--runs", str(tmp_path)]) != 0
+    assert "edge must be one of threshold, rank_dice" in capsys.readouterr().err
 
 
 def test_shares_that_fit_no_soup_are_refused(tmp_path):

@@ -70,10 +70,9 @@ def measure_explanations(
 ) -> dict[str, Any]:
     """The part of metrics.json about explanations; rows already in `kept` (JSON Lines) are not measured again."""
     chosen = one_slice_each([s for s in samples if s.split == split and s.mask and s.body_part == "brain"])[:limit]
-    known = _known(kept, classifier.digest)
     rows = []
     for place, sample in enumerate(tqdm(chosen, desc=NAME, leave=False)):
-        row = known.setdefault(sample.path.name, {})
+        row = _known(kept, classifier.digest).get(sample.path.name, {})  # another process may have come first
         if missing := [method for method in METHODS if method not in row]:
             row |= measure_image(classifier, sample, missing, randomise=place % RANDOMISED_EVERY == 0)
             with kept.open("a", encoding="utf-8") as stream:

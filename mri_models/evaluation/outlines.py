@@ -28,9 +28,9 @@ def measure_segmenter(name: str, segmenter: Segmenter, data: Path, split: str, l
     rows = list(zip(pictures, answers, strict=True))
 
     def measure(chosen: list[tuple[Outlined, Any]]) -> dict[str, Any]:
-        pictures, drawn = zip(*chosen, strict=True)
+        outlined, drawn = zip(*chosen, strict=True)
         values, expected = zip(*drawn, strict=True)
-        return measure_outlines(values, [p.mask for p in pictures], [p.patient for p in pictures], labels, expected)
+        return measure_outlines(values, [p.mask for p in outlined], [p.patient for p in outlined], labels, expected)
 
     labels, found = segmenter.labels, {}
     for source in sorted({p.source for p in pictures}):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mri_models.anomaly import CONFIG_VERSION, MEMORY, NAME, Observer
 from mri_models.autoencoder import Autoencoder
@@ -44,7 +44,7 @@ from mri_models.training.anomaly_fit import (
 )
 from mri_models.training.brains import healed_brains, normal_brains
 from mri_models.training.corpus import IGNORE, Sample, read_corpus, split_hash
-from mri_models.training.course import best_weights
+from mri_models.training.course import as_served, best_weights, publish
 from mri_models.training.recipe import load_recipe
 from mri_models.types import Scan
 
@@ -70,7 +70,9 @@ def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path
     seen = normal_brains(samples, "train")
     judged = [s for s in samples if s.split == "val" and s.targets["brain"] != IGNORE]
     candidates = [name for name in (recipe.name, recipe.rival) if name and finished(runs, name)]
-    networks = {name: half(load_autoencoder(runs, name)) for name in candidates or [recipe.name]}
+    networks = {
+        name: as_served(load_autoencoder(runs, name)).requires_grad_(False) for name in candidates or [recipe.name]
+    }
     brain = load_recipe(recipe.encoder)
     encoder = Classifier.load(weights / brain.name)
     head = outline_head(runs, brain.run or brain.name)
@@ -99,11 +101,6 @@ def export(recipe: AnomalyRecipe, data: Path, runs: Path, weights: Path) -> Path
     write_folder(folder, best, others, {"normals": normals, "head": head}, mri)
     write_card(folder)
     return folder
-
-
-def half(network: Autoencoder) -> Autoencoder:
-    """The same network with weights rounded to the half precision that is served."""
-    return network.half().float().requires_grad_(False)
 
 
 def outline_head(runs: Path, run: str) -> tuple[np.ndarray, float]:
@@ -173,10 +170,10 @@ def served(fitted: Mapping[str, Combination]) -> str:
 
 def write_folder(folder: Path, best: Fit, others: Sequence[Fit], kept: dict[str, Any], mri: dict[str, Any]) -> None:
     """model.safetensors, memory.safetensors, config.json and, where there is one, the other autoencoder."""
-    save_half(best.autoencoder, folder / WEIGHTS)
+    publish(best.autoencoder, folder / WEIGHTS)
     (folder / VARIANT).unlink(missing_ok=True)
     for fit in others:
-        save_half(fit.autoencoder, folder / VARIANT)
+        publish(fit.autoencoder, folder / VARIANT)
         mri["variant"] = {"name": fit.name} | shape_of(fit.autoencoder)
     weight, bias = kept["head"]
     arrays = {"outline.weight": weight.astype(np.float16), "outline.bias": np.array(bias, np.float32)}
@@ -190,8 +187,3 @@ def write_folder(folder: Path, best: Fit, others: Sequence[Fit], kept: dict[str,
 def shape_of(network: Autoencoder) -> dict[str, Any]:
     """What `Autoencoder` takes to rebuild this one; the mixin reads it from config.json."""
     return {"size": network.size, "channels": list(network.channels), "latent": network.latent}
-
-
-def save_half(network: Autoencoder, path: Path) -> None:
-    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt"})

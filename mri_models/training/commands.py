@@ -31,7 +31,6 @@ def add(commands: Any, corpus: Path) -> None:
     """Hang the seven below the package's commands (`argparse`'s subparsers)."""
     train = commands.add_parser("train", help="train a recipe (recipes/NAME.toml or a path) and export the model")
     train.add_argument("recipe")
-    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
     train.add_argument("--no-resume", action="store_true", help="start over even if a checkpoint is there")
     train.add_argument("--no-export", action="store_true", help="leave weights/ alone")
     train.set_defaults(run=_train)
@@ -46,6 +45,8 @@ def add(commands: Any, corpus: Path) -> None:
         "--shares", action="append", default=[], metavar="A,B,...", help="one average; may be repeated"
     )
     average.set_defaults(run=_average)
+    for command in (train, average):
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's value")
     for command in (train, average, export):
         command.add_argument("--data", type=Path, default=corpus, help="corpus folder with manifest.csv")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and curves")
@@ -159,7 +160,7 @@ def _export(options: argparse.Namespace) -> int:
 def _average(options: argparse.Namespace) -> int:
     from mri_models.training.soups import compare, read_shares
 
-    recipe = trade(options.recipe).load(options.recipe)
+    recipe = trade(options.recipe).load(options.recipe, options.set)
     for shares, figures in compare(recipe, [read_shares(one) for one in options.shares], options.data, options.runs):
         print(json.dumps({"shares": shares} | figures), flush=True)
     return 0

@@ -112,6 +112,21 @@ def keep(network: nn.Module, folder: Path, samples: Sequence[Sample], story: dic
     (folder / STORY).write_text(json.dumps({"split_hash": split_hash(samples)} | story, indent=1))
 
 
+def as_served(network: nn.Module) -> nn.Module:
+    """The same network, in place: its weights rounded to the half precision in which they are published."""
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half().float())
+    return network
+
+
+def publish(network: nn.Module, path: Path) -> None:
+    """Write the weights in half precision; counters stay whole numbers."""
+    state = network.state_dict()
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    save_file({name: value.contiguous() for name, value in half.items()}, path, metadata={"format": "pt"})
+
+
 def taught_by(items: Sequence[Any]) -> dict[str, Any]:
     """How many of these (with split and source) are of training patients, and of which sources: what a card says."""
     seen = [item for item in items if item.split == "train"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 from scipy.optimize import minimize
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
@@ -19,7 +18,7 @@ from mri_models.discs import CONFIG_VERSION, OVERALL, DiscGrader, GradeRule, gra
 from mri_models.evaluation.calibration import accept_threshold, fit_temperature
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.training.corpus import read_corpus, split_hash
-from mri_models.training.course import curve, story
+from mri_models.training.course import as_served, curve, publish, story
 from mri_models.training.discs import DiscRecipe, finder_of, load_network
 from mri_models.training.discs_card import write_card
 from mri_models.training.spines import SOURCE, Spine, read_spines
@@ -41,10 +40,7 @@ RULE = (
 
 def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Calibrate the run of `recipe` and write WEIGHTS/NAME; returns that folder."""
-    network = load_network(recipe.name, runs)
-    for tensor in network.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.half().float())  # as it will be served
+    network = as_served(load_network(recipe.name, runs))
     size = (recipe.size[0], recipe.size[1])
     grader = DiscGrader(network, size, recipe.wide, WITHOUT, "")
     spines = read_spines(data, finder_of(recipe, weights), recipe.longest)
@@ -53,8 +49,7 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
     rule, answers = calibrate(judged, logits, recipe)
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    publish(network, folder / WEIGHTS)
     mri = {
         "version": CONFIG_VERSION,
         "input_size": list(size),

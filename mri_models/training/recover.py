@@ -105,11 +105,10 @@ def shared(models: Sequence[tuple[Recipe, Path]], anomaly: Path) -> Recovered:
     recipe = load_recipe(recipe.run) if recipe.run else recipe
     network = MultiTask(recipe)
     state = network.state_dict()
-    published = single(load_file(folder / WEIGHTS))
-    state |= {f"trunk.{key.removeprefix(TRUNK)}": value for key, value in published.items() if not key.startswith(HEAD)}
-    for model, place in models:
-        head = single(load_file(place / WEIGHTS))
-        state |= {f"heads.{model.head}.{part}": head[HEAD + part] for part in ("weight", "bias")}
+    for model, place in models:  # whose trunks are the same
+        published = single(load_file(place / WEIGHTS))
+        state |= {f"heads.{model.head}.{part}": published.pop(HEAD + part) for part in ("weight", "bias")}
+        state |= {f"trunk.{key.removeprefix(TRUNK)}": value for key, value in published.items()}
     mri = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["mri"]
     if (anomaly / MEMORY).is_file() and "brain" in {model.head for model, _ in models}:
         memory = load_file(anomaly / MEMORY)

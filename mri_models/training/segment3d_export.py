@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from mri_models.evaluation.calibration import fit_temperature
 from mri_models.evaluation.segmentation import dice
@@ -18,7 +17,7 @@ from mri_models.evaluation.volumetric import as_volume
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.localize import Segmenter
 from mri_models.training.corpus import read_corpus, split_hash
-from mri_models.training.course import curve, story
+from mri_models.training.course import as_served, curve, publish, story
 from mri_models.training.segment3d import Segment3dRecipe, load_network3d
 from mri_models.training.segment3d_card import write_card
 from mri_models.training.volumes import LabelledVolume, read_volumes
@@ -35,10 +34,7 @@ RULE = (
 
 def export(recipe: Segment3dRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Choose temperature and least part, and write WEIGHTS/NAME; returns that folder."""
-    network = load_network3d(recipe, runs)
-    for tensor in network.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.half().float())  # as it will be served
+    network = as_served(load_network3d(recipe, runs))
     volumes = read_volumes(data, recipe.body_part)
     patch = tuple(recipe.serve_patch)
     rule = VolumeRule(tuple(recipe.spacing), patch, recipe.serve_overlap)
@@ -47,11 +43,7 @@ def export(recipe: Segment3dRecipe, data: Path, runs: Path, weights: Path) -> Pa
     rule, answers = choose(segmenter, [v for v in volumes if v.split == "val"])
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    publish(network, folder / WEIGHTS)
     mri = {
         "version": CONFIG_VERSION,
         "name": recipe.name,

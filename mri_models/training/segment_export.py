@@ -6,13 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from mri_models.evaluation.outlines import as_scan
@@ -21,12 +20,13 @@ from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.localize import CONFIG_VERSION, OutlineRule, Segmenter, peak
 from mri_models.preprocess import InputSpec
 from mri_models.training.corpus import read_corpus, split_hash
-from mri_models.training.course import curve, story, taught_by
+from mri_models.training.course import as_served, curve, publish, story, taught_by
 from mri_models.training.fit import MEAN, STD
 from mri_models.training.knee_rule import tear_rule
 from mri_models.training.outlines import SUBJECTS, Outlined
 from mri_models.training.segment_card import write_card
-from mri_models.training.segment_start import SegmentRecipe, load_network
+from mri_models.training.segment_start import RULES, SegmentRecipe, load_network
+from mri_models.types import Scan
 from mri_models.unet import ResUNet
 
 BATCH = 8
@@ -35,15 +35,6 @@ CEILING = 0.9  # of the peak threshold: where every image scores near 1, more wo
 PATCH = 0.05  # least probability inside a patch whose outline is the one of largest expected Dice
 LEAST = 20  # validation outlines behind what is made of their expected Dice
 TEMPERATURES = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
-PEAK_RULE = (
-    "peak threshold: the largest score that at most {missed:.0%} of those stay under, but at least the pixel threshold "
-    "and at most 0.9"
-)
-RULES = {  # by a recipe's edge
-    "threshold": f"pixel threshold: largest mean Dice over validation images with the structure; {PEAK_RULE}",
-    "rank_dice": "the most probable pixels, as many as expect the largest Dice (RankDice, Dai & Li 2023), log-odds "
-    f"divided by the temperature of largest mean Dice over validation images with the structure; {PEAK_RULE}",
-}
 
 
 def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path:
@@ -56,8 +47,7 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
     tear = {"tear": tear_rule(segmenter, data, recipe.longest, rule.peak)} if recipe.subject == "acl" else {}
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    publish(network, folder / WEIGHTS)
     mri = {
         "version": CONFIG_VERSION,
         "input_size": segmenter.spec.size,
@@ -84,15 +74,28 @@ def export(recipe: SegmentRecipe, data: Path, runs: Path, weights: Path) -> Path
 
 def segmenter_of(network: ResUNet, recipe: SegmentRecipe, data: Path) -> tuple[Segmenter, list[Outlined]]:
     """The network, rounded in place, as it will be served, though it draws everything; the images of its subject."""
-    for tensor in network.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.half().float())
     subject = SUBJECTS[recipe.subject]
     spec = InputSpec(recipe.serve_size, MEAN, STD)
     everywhere = OutlineRule(0.0, 0.0, subject.part, subject.patterns, subject.least)
-    network = network.to(memory_format=torch.channels_last)
+    network = as_served(network).to(memory_format=torch.channels_last)
     segmenter = Segmenter(network, subject.labels, spec, everywhere, "", tuple(recipe.finer))
     return segmenter, subject.read(data, recipe.longest)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a network makes of validation images, and how well each rule of several draws it.
+
+    shares, scans, truths: one for each image with the structure; scores: their peaks, false_scores: the others' peaks.
+    overlaps: (images with the structure, rules) Dice.
+    """
+
+    shares: Sequence[np.ndarray]
+    scans: Sequence[Scan]
+    truths: Sequence[np.ndarray]
+    scores: np.ndarray
+    false_scores: np.ndarray
+    overlaps: np.ndarray
 
 
 def fit_rule(
@@ -103,33 +106,46 @@ def fit_rule(
     segmenter: of a rule that draws everything.
     """
     rules = list(candidates(segmenter.rule, edge))
-    scores, overlaps, false_scores, kept = [], [], [], []
+    looked = look(segmenter, pictures, rules)
+    rule = rules[int(looked.overlaps.mean(axis=0).argmax())]
+    least = min(max(float(np.quantile(looked.scores, missed, method="lower")), rule.pixel), CEILING)
+    rule = replace(rule, peak=math.floor(least * 1e4) / 1e4)  # rounded up, it would miss one more
+    return judged(segmenter.with_rule(rule), looked)
+
+
+def look(segmenter: Segmenter, pictures: Sequence[Outlined], rules: Sequence[OutlineRule]) -> Looked:
+    """One look of the network at each image, drawn by every rule."""
+    shares, scans, truths, scores, false_scores, overlaps = [], [], [], [], [], []
     for start in tqdm(range(0, len(pictures), BATCH), desc="validation", leave=False):
         part = pictures[start : start + BATCH]
-        scans = [as_scan(picture) for picture in part]
-        shares = segmenter.probabilities(scans)
-        for picture, share, scan in zip(part, shares, scans, strict=True):
+        seen = [as_scan(picture) for picture in part]
+        for picture, share, scan in zip(part, segmenter.probabilities(seen), seen, strict=True):
             score = peak(1 - share[0])
             if not picture.mask.any():
                 false_scores.append(score)
                 continue
             scores.append(score)
-            kept.append((share, scan, picture.mask))
+            shares.append(share)
+            scans.append(scan)
+            truths.append(picture.mask)
             drawn = (segmenter.with_rule(rule).draw(share, scan).values for rule in rules)
             overlaps.append([agreement(values, picture.mask) for values in drawn])
-    rule = rules[int(np.mean(overlaps, axis=0).argmax())]
-    least = min(max(float(np.quantile(scores, missed, method="lower")), rule.pixel), CEILING)
-    rule = replace(rule, peak=math.floor(least * 1e4) / 1e4)  # rounded up, it would miss one more
-    masks = [segmenter.with_rule(rule).draw(share, scan) for share, scan, _ in kept]
-    found = np.array([agreement(mask.values, truth) for mask, (*_, truth) in zip(masks, kept, strict=True)])
+    return Looked(shares, scans, truths, np.array(scores), np.array(false_scores), np.array(overlaps))
+
+
+def judged(segmenter: Segmenter, looked: Looked) -> tuple[OutlineRule, dict[str, Any]]:
+    """What serving gives, and the rule, which then knows how far its expected Dice may be trusted."""
+    rule = segmenter.rule
+    masks = [segmenter.draw(share, scan) for share, scan in zip(looked.shares, looked.scans, strict=True)]
+    found = np.array([agreement(mask.values, truth) for mask, truth in zip(masks, looked.truths, strict=True)])
     answers = {
         "dice": round(float(found.mean()), 4),
-        "images": len(scores),
-        "missed": round(float(np.mean(np.array(scores) < rule.peak)), 4),
+        "images": len(found),
+        "missed": round(float(np.mean(looked.scores < rule.peak)), 4),
     }
-    if false_scores:
-        outlined = float(np.mean(np.array(false_scores) >= rule.peak))
-        answers |= {"empty_images": len(false_scores), "outlined": round(outlined, 4)}
+    if len(looked.false_scores):
+        outlined = float(np.mean(looked.false_scores >= rule.peak))
+        answers |= {"empty_images": len(looked.false_scores), "outlined": round(outlined, 4)}
     told = [(m.expected_dice, real) for m, real in zip(masks, found, strict=True) if m.expected_dice is not None]
     if len(told) < LEAST:
         return rule, answers

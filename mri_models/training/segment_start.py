@@ -17,7 +17,15 @@ from mri_models.training.recipe import read_values, strict
 from mri_models.unet import ResUNet, read_unet
 
 RUN = "run:"
-EDGES = ("threshold", "rank_dice")
+PEAK_RULE = (
+    "peak threshold: the largest score that at most {missed:.0%} of those stay under, but at least the pixel threshold "
+    "and at most 0.9"
+)
+RULES = {  # what a card says of each edge
+    "threshold": f"pixel threshold: largest mean Dice over validation images with the structure; {PEAK_RULE}",
+    "rank_dice": "the most probable pixels, as many as expect the largest Dice (RankDice, Dai & Li 2023), log-odds "
+    f"divided by the temperature of largest mean Dice over validation images with the structure; {PEAK_RULE}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,8 @@ def load_segment_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Segme
     recipe = strict(SegmentRecipe, path, values)
     if recipe.subject not in SUBJECTS:
         raise RecipeError("bad_subject", f"{path.name}: subject must be one of {', '.join(SUBJECTS)}.")
-    if recipe.edge not in EDGES or (recipe.edge != EDGES[0] and len(SUBJECTS[recipe.subject].labels) > 1):
-        raise RecipeError("bad_edge", f"{path.name}: edge must be one of {', '.join(EDGES)}, the latter of one label.")
+    if recipe.edge not in RULES or (recipe.edge == "rank_dice" and len(SUBJECTS[recipe.subject].labels) > 1):
+        raise RecipeError("bad_edge", f"{path.name}: edge must be one of {', '.join(RULES)}, the latter of one label.")
     if strangers := recipe.shares.keys() - SUBJECTS[recipe.subject].shares.keys():
         raise RecipeError("bad_shares", f"{path.name}: shares names {', '.join(sorted(strangers))}, which is no kind.")
     return recipe
