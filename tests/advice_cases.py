@@ -115,13 +115,13 @@ CASES = {
     "no pattern, unusual": (
         seen("doubt"),
         None,
-        "R-uncertain D-unnamed C-somewhat W-short S-unusual S-sharper",
+        "R-uncertain D-unnamed C-somewhat W-short S-unusual S-sharper S-upright",
         "F-pattern C-often W-threshold S-slices S-mri",
     ),
     "unfamiliar": (
         seen("unfamiliar"),
         None,
-        "R-unfamiliar C-unlike W-unfamiliar S-original S-mri",
+        "R-unfamiliar C-unlike W-unfamiliar S-original S-upright S-mri",
         "F-part C-part R-otherwise",
     ),
     "knee without a model": (seen("knee"), None, "R-no-model W-bar S-mri", "R-bar C-closed"),

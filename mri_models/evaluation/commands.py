@@ -12,7 +12,7 @@ from typing import Any
 LEAKY = ("efficientnet", "frozen_logistic", "frozen_svm", "handmade_svm_grid", "mean")  # baselines dealt by slice, too
 # Command → the README's tables that it writes; each command has a process, and its memory, to itself
 EVERYTHING = {
-    "evaluate": ("stages", "anomaly", "segmentation", "discs", "volumes", "knee", "explanations"),
+    "evaluate": ("stages", "turned", "anomaly", "segmentation", "discs", "volumes", "knee", "explanations"),
     "unseen --write": ("unseen",),
     "drift simulate --images 24": ("drift",),
     "baselines": ("baselines",),
@@ -32,7 +32,10 @@ def add(commands: Any, corpus: Path) -> None:
     evaluate.add_argument("--split", default="test", choices=("val", "test"))
     evaluate.add_argument("--limit", type=int, help="at most this many images a stage (a quick check, not a result)")
     evaluate.add_argument(
-        "--only", default="", metavar="NAME", help="a model, classifiers, explanations or figures; the rest stays"
+        "--only",
+        default="",
+        metavar="NAME",
+        help="a model, classifiers, turned, explanations or figures; the rest stays",
     )
     evaluate.set_defaults(run=_evaluate)
 

@@ -26,6 +26,8 @@ from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, sum
 from mri_models.evaluation.outlines import measure_segmenter
 from mri_models.evaluation.segmentation import write_outline_tables
 from mri_models.evaluation.tables import render, update_readme
+from mri_models.evaluation.turned import NAME as TURNED
+from mri_models.evaluation.turned import measure_turned, write_turned_table
 from mri_models.evaluation.volumetric import measure_volumes, write_volume_tables
 from mri_models.figures import FIGURES, StageFigures
 from mri_models.knee import NAME as KNEE
@@ -58,7 +60,7 @@ def evaluate(
     if holds_exams(data):
         write_exams(measure_exams(Reader.of(pipeline), data, split, limit), out)
         return
-    known = (*pipeline.hashes, CLASSIFIERS, explanations.NAME, explore.NAME)
+    known = (*pipeline.hashes, CLASSIFIERS, TURNED, explanations.NAME, explore.NAME)
     if only and only not in known:
         raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(known)}.")
     samples = read_corpus(data)
@@ -89,6 +91,8 @@ def evaluate(
         return
     if pipeline.anomaly and only in ("", ANOMALY):
         result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit)
+    if BRAIN in pipeline.models and only in ("", TURNED):
+        result[TURNED] = measure_turned(pipeline, samples, split, limit)
     for name, segmenter in pipeline.outlines.items():
         if only in ("", name):
             result.setdefault(SEGMENTATION, {})[name] = measure_segmenter(name, segmenter, data, split, limit)
@@ -237,6 +241,8 @@ def write_tables(result: Mapping[str, Any]) -> None:
         update_readme(METRICS.parent / name / "README.md", name, tables({name: stage}))
     if ANOMALY in result:
         write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
+    if TURNED in result:
+        write_turned_table(result[TURNED], README)
     if explanations.NAME in result:
         explanations.write_explanation_table(result[explanations.NAME], README, METRICS.parent / BRAIN)
     if SEGMENTATION in result:
