@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mri_models.errors import ContextError
+from mri_models.lettering import WARNING
 from mri_models.types import Anomaly, Mask, Prediction, Report
 from mri_models.wording import Wording, trait, vocabulary
 
@@ -131,7 +132,7 @@ def rules_digest() -> str:
 
 def facts_of(report: Report, context: Context) -> dict[str, Any]:
     """Everything that a rule may ask, by dotted name; what is not known is not there."""
-    facts: dict[str, Any] = {"status": report.status, "warned": bool(report.warnings)}
+    facts: dict[str, Any] = {"status": report.status, "lettered": WARNING in report.warnings}
     reached = [(stage, p) for stage in ("gate", "body_part", "diagnosis") if (p := getattr(report, stage))]
     named = reached + [("last", prediction) for _, prediction in reached[-1:]]
     if rejection := report.rejection:
@@ -139,6 +140,8 @@ def facts_of(report: Report, context: Context) -> dict[str, Any]:
         named += [("stop", prediction) for stage, prediction in reached if stage == rejection.stage]
     for name, prediction in named:
         facts |= {f"{name}.{key}": value for key, value in _of_prediction(prediction).items()}
+    if report.orientation:
+        facts["orientation.turned"] = report.orientation.turn_deg
     if report.anomaly:
         facts |= {f"anomaly.{key}": value for key, value in _of_anomaly(report.anomaly).items()}
     if report.localization:

@@ -93,6 +93,15 @@ def verify(folder: Path) -> str:
     return actual[WEIGHTS]
 
 
+def card_of(folder: Path) -> str:
+    """A model card without its YAML front matter; empty when there is none."""
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if text.startswith("---"):
+        text = text.split("---", 2)[-1]
+    return text.strip()
+
+
 def beside(folder: Path) -> dict[str, str]:
     """{name: SHA-256} of the tensors beside the weights, for whoever writes the config."""
     return {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors")) if path.name != WEIGHTS}

@@ -21,13 +21,15 @@ from mri_models.clock import Clock, since
 from mri_models.discs import NAME as DISCS
 from mri_models.errors import InputError, ServiceError, WeightsError
 from mri_models.explain import METHODS, attribute, checked, explain_disc
-from mri_models.hub import BUNDLED, model_folders, resolve
+from mri_models.hub import BUNDLED, card_of, model_folders, resolve
 from mri_models.intake import fingerprint, read_scan
 from mri_models.lettering import warnings_of
 from mri_models.localize import TUMOUR, Segmenter, overlaps
+from mri_models.orientation import NAME as ORIENTATION
+from mri_models.orientation import Compass
 from mri_models.parts import Specialists, owns
 from mri_models.quality import check_quality
-from mri_models.types import Attribution, Prediction, Rejection, Report, Scan
+from mri_models.types import Attribution, Orientation, Prediction, Rejection, Report, Scan
 from mri_models.volumetric import PatchSegmenter
 
 Source = str | os.PathLike | bytes | np.ndarray | Image.Image
@@ -49,6 +51,7 @@ class Pipeline:
         anomaly: AnomalyDetector | None = None,
         specialists: Specialists = NONE,
         folder: Path = BUNDLED,
+        compass: Compass | None = None,
     ):
         if missing := {GATE, BODY_PART} - set(models):
             raise WeightsError("missing_stage", f"The weights lack {sorted(missing)}; every analysis needs them.")
@@ -56,6 +59,7 @@ class Pipeline:
         self.cards = MappingProxyType(dict(cards or {}))
         self.anomaly = anomaly
         self.specialists = specialists
+        self.compass = compass
         self.folder = folder  # where the weights lie, and beside them the drift monitor's reference
 
     @classmethod
@@ -70,21 +74,23 @@ class Pipeline:
         models = {
             name: Classifier.load(folder, device)
             for name, folder in folders.items()
-            if name != ANOMALY and not owns(name)
+            if name not in (ANOMALY, ORIENTATION) and not owns(name)
         }
         share_trunks(models.values())
         specialists, anomaly = Specialists.load(folders, device), None
         if ANOMALY in folders and BRAIN in models and TUMOUR in specialists.outlines:
             tumours = specialists.outlines[TUMOUR]
             anomaly = AnomalyDetector.load(folders[ANOMALY], models[BRAIN], tumours, device)
-        cards = {name: _card(folder) for name, folder in folders.items()}
-        return cls(models, cards, anomaly, specialists, root)
+        compass = Compass.load(folders[ORIENTATION], device) if ORIENTATION in folders else None
+        cards = {name: card_of(folder) for name, folder in folders.items()}
+        return cls(models, cards, anomaly, specialists, root, compass)
 
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each model's weights."""
         anomaly = {ANOMALY: self.anomaly} if self.anomaly else {}
-        every = {**self.models, **anomaly, **self.specialists.models}
+        compass = {ORIENTATION: self.compass} if self.compass else {}
+        every = {**self.models, **anomaly, **compass, **self.specialists.models}
         return {name: model.digest for name, model in every.items()}
 
     @property
@@ -114,11 +120,11 @@ class Pipeline:
         except InputError as error:
             return dataclasses.replace(self.refuse(error, name), input_sha256=digest)
         report = self.verdict(scan, name, read_ms=since(start))
-        report = dataclasses.replace(report, scan=scan, input_sha256=digest)
+        report = dataclasses.replace(report, input_sha256=digest)
         if not explain or self.explained(report) is None:
             return report
         start = perf_counter()
-        return with_explanation(report, self.explain(scan, report, method), took_ms=since(start))
+        return with_explanation(report, self.explain(report.scan, report, method), took_ms=since(start))
 
     def read(self, source: Source) -> Scan:
         """Bytes to a scan that is worth looking at; raises InputError."""
@@ -132,14 +138,22 @@ class Pipeline:
             Report(file=name, rejection=Rejection(error.stage, error.code, error.message), models=self.hashes)
         )
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+    def verdict(
+        self, scan: Scan, name: str = "image", *, read_ms: float | None = None, upright: bool = False
+    ) -> Report:
         """The three stages, a brain's anomaly score, outlines and discs, without explanation.
 
-        The first stage that refuses ends the way; what the accepted ones allow is still measured.
+        The first stage that refuses ends the way; what the accepted ones allow is still measured. An image that lies on
+        its side or stands on its head is turned first, unless `upright` says that it stands as it should; the report is
+        about its `scan`, and so are explanations.
         """
         clock = Clock({} if read_ms is None else {"file": read_ms})
         found: dict[str, Prediction] = {}
         looks: dict[object, Look] = {}  # stages exported from one trunk share one look at the image
+        orientation = None
+        if not upright:
+            with clock(ORIENTATION):
+                scan, orientation = self.upright(scan, looks)
         rejection = mask = spine = None
         for stage in (GATE, BODY_PART):
             with clock(stage):
@@ -169,9 +183,24 @@ class Pipeline:
             if rejection is None and (rejection := rules.disagreement(pattern, mask)):
                 found["diagnosis"] = dataclasses.replace(pattern, accepted=False)
         located = {"localization": mask, "spine": spine}
-        found |= {"warnings": warnings_of(scan)}
-        report = Report(name, rejection, **found, anomaly=anomaly, **located, timing_ms=clock.taken)
+        found |= {"warnings": (*rules.lay(orientation), *warnings_of(scan))}
+        seen = {"orientation": orientation, "scan": scan}
+        report = Report(name, rejection, **found, anomaly=anomaly, **located, **seen, timing_ms=clock.taken)
         return rules.complete(dataclasses.replace(report, overlap=overlaps(report), models=self.hashes))
+
+    def upright(self, scan: Scan, looks: dict[object, Look] | None = None) -> tuple[Scan, Orientation | None]:
+        """The scan as it is judged, and how it lay: turned, where it surely lies and is an MRI once it stands.
+
+        Else as it came, and None. looks: takes what the gate saw of a turned scan.
+        """
+        if self.compass and (found := self.compass(scan)):
+            stands, seen = scan.turned(found.turn_deg), {}
+            gate = self._judge(GATE, stands, seen)
+            if gate.accepted and gate.label == rules.MRI:
+                if looks is not None:
+                    looks |= seen
+                return stands, found
+        return scan, None
 
     def _judge(self, name: str, scan: Scan, looks: dict[object, Look]) -> Prediction | None:
         """The answer of one classifier; None where the weights hold none of this name."""
@@ -232,12 +261,3 @@ def with_explanation(report: Report, attribution: Attribution, *, took_ms: float
     timing = dict(report.timing_ms) | {"explanation": took_ms}
     report = dataclasses.replace(report, explanation=attribution, timing_ms=timing)
     return dataclasses.replace(report, overlap=overlaps(report))
-
-
-def _card(folder: Path) -> str:
-    """A model card without its YAML front matter; empty when there is none."""
-    path = folder / "README.md"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if text.startswith("---"):
-        text = text.split("---", 2)[-1]
-    return text.strip()

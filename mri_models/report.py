@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from mri_models.types import DISCLAIMER, Anomaly, Mask, Prediction, Rejection, Report, Scan, SpineGrading, VolumeReport
+from mri_models.types import (
+    DISCLAIMER,
+    Anomaly,
+    Mask,
+    Orientation,
+    Prediction,
+    Rejection,
+    Report,
+    Scan,
+    SpineGrading,
+    VolumeReport,
+)
 from mri_models.wording import Wording
 
 PARTS = {"brain": "brain", "knee": "knee", "spine": "spine", "other": "another body part"}
@@ -22,6 +33,7 @@ PATTERNS = {
 }
 SUPPORTED = "brain, knee and spine"
 HEALTHY = "no_tumor"
+MRI = "mri"  # what the gate calls an image that goes on
 TUMOURS = ("glioma", "meningioma", "pituitary")
 # These say "I don't know", not "this is wrong"
 DOUBTS = ("uncertain", "unfamiliar", "no_model", "networks_disagree", "slices_disagree")
@@ -37,6 +49,11 @@ UNUSUAL = {
     "normal": "It looks usual compared with normal brains",
     "borderline": "It is somewhat unusual compared with normal brains",
     "anomalous": "It is unusual compared with normal brains",
+}
+LAY = {  # by the degrees clockwise that brought it upright
+    90: "The image lay on its side: it was turned by 90° clockwise before it was judged",
+    180: "The image stood on its head: it was turned by 180° before it was judged",
+    270: "The image lay on its side: it was turned by 90° counterclockwise before it was judged",
 }
 ENGLISH = Wording("en")  # formats every number of these texts, and of the page's
 score = ENGLISH.score
@@ -67,7 +84,7 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
         message = f"Unable to determine: no {name} model has passed its bar yet, so no pattern is named."
         return Rejection(stage, "no_model", message)
     best, enough = score(prediction.confidence), prediction.confidence >= prediction.threshold
-    if stage == "gate" and prediction.label != "mri" and enough:  # unfamiliar too: nothing but MRI is familiar
+    if stage == "gate" and prediction.label != MRI and enough:  # unfamiliar too: nothing but MRI is familiar
         return Rejection(stage, "not_mri", f"This does not look like an MRI (score {best}). Send an MR image.")
     if stage == "body_part" and prediction.label == "other" and enough:
         message = f"This looks like a body part outside {SUPPORTED} (score {best}). Send one of those."
@@ -95,6 +112,13 @@ def refusal(stage: str, prediction: Prediction | None, scan: Scan, part: Predict
     return Rejection(stage, "unfamiliar", message)
 
 
+def lay(orientation: Orientation | None) -> tuple[str, ...]:
+    """What is said about an image that was turned; nothing about others."""
+    if orientation is None:
+        return ()
+    return (f"{LAY[orientation.turn_deg]}. Pictures and positions are those of the turned image.",)
+
+
 def disagreement(pattern: Prediction | None, mask: Mask | None) -> Rejection | None:
     """Why an accepted tumour pattern is not named after all: the network that outlines tumours finds none.
 
@@ -118,7 +142,7 @@ def complete(report: Report) -> Report:
 
 def _findings(report: Report) -> list[str]:
     lines = []
-    if report.gate and report.gate.accepted and report.gate.label == "mri":
+    if report.gate and report.gate.accepted and report.gate.label == MRI:
         lines.append(f"The image looks like an MRI (score {score(report.gate.confidence)}).")
     if report.body_part and report.body_part.accepted and report.body_part.label != "other":
         lines.append(f"It shows the {PARTS[report.body_part.label]} (score {score(report.body_part.confidence)}).")
@@ -158,7 +182,7 @@ def unusual(anomaly: Anomaly) -> str:
 
 def _label(prediction: Prediction) -> str:
     label = prediction.label
-    return PATTERNS.get(label) or {"mri": "MRI", "not_mri": "not an MRI"}.get(label) or PARTS[label]
+    return PATTERNS.get(label) or {MRI: "MRI", "not_mri": "not an MRI"}.get(label) or PARTS[label]
 
 
 def markdown(report: Report) -> str:

@@ -11,8 +11,8 @@ from volume_cases import discs
 
 from mri_models.advice import Context
 from mri_models.lettering import WARNING
-from mri_models.report import complete, refusal
-from mri_models.types import Attribution, Mask, Prediction, Rejection, Report, SpineGrading
+from mri_models.report import complete, lay, refusal
+from mri_models.types import Attribution, Mask, Orientation, Prediction, Rejection, Report, SpineGrading
 
 PIPELINE = FakePipeline()
 SCAN = PIPELINE.read(scan_png("glioma"))
@@ -161,6 +161,15 @@ CASES = {
     "spine, graded and answered": (SPINE_ANSWERED, None, "F-discs F-pattern L-pixels S-pattern", "S-discs L-area"),
     "knee, torn": (KNEE_TORN, None, "F-pattern L-area S-abnormal", "L-nothing F-discs L-surplus"),
     "knee, no tear": (KNEE_INTACT, None, "F-pattern L-nothing S-pattern", "L-area L-pixels L-surplus"),
+    **{
+        f"turned by {degrees}": (
+            seen("glioma", orientation=(found := Orientation(degrees, 0.99, 0.9)), warnings=lay(found)),
+            None,
+            f"{rule} F-pattern",
+            "F-lettering",
+        )
+        for degrees, rule in ((90, "F-turned-right"), (180, "F-turned-over"), (270, "F-turned-left"))
+    },
     "burnt-in text": (seen("glioma", warnings=(WARNING,)), None, "F-lettering F-pattern", "R-otherwise"),
     "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
     **{

@@ -94,7 +94,9 @@ class FakePipeline:
     def refuse(self, error: InputError, name: str) -> Report:
         return rules.complete(Report(name, Rejection(error.stage, error.code, error.message)))
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+    def verdict(
+        self, scan: Scan, name: str = "image", *, read_ms: float | None = None, upright: bool = False
+    ) -> Report:
         outcome = list(OUTCOMES.values())[round(scan.pixels[0, 0] * 255) % len(OUTCOMES)]
         found = {stage: _prediction(stage, *answer) for stage, answer in outcome.items()}
         rejection = None
@@ -106,7 +108,8 @@ class FakePipeline:
         brain = found.get("body_part") and found["body_part"].accepted and found["body_part"].label == "brain"
         usual = brain and "diagnosis" in found and found["diagnosis"].label == "no_tumor"
         anomaly = anomaly_of(scan, 0.04 if usual else 0.93) if brain else None
-        return rules.complete(Report(name, rejection, **found, anomaly=anomaly, timing_ms=timing, models=self.hashes))
+        about = {"anomaly": anomaly, "timing_ms": timing, "models": self.hashes, "scan": scan}
+        return rules.complete(Report(name, rejection, **found, **about))
 
     def explained(self, report: Report) -> tuple[str, str] | None:
         refusing = report.rejection and report.rejection.stage

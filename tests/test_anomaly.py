@@ -286,7 +286,8 @@ def test_measuring_it_alone_keeps_the_other_results(world, detector, tmp_path, m
     metrics = tmp_path / "weights" / "metrics.json"
     metrics.write_text('{"models": {"gate": "ab"}, "stages": {}}')
     hashes = {"anomaly": detector.digest}
-    bare = {"models": {}, "outlines": {}, "volume_outlines": {}, "specialists": Specialists()}
+    bare = {"models": {}, "outlines": {}, "volume_outlines": {}, "specialists": Specialists(), "compass": None}
+    bare["upright"] = lambda scan: (scan, None)
     pipeline = SimpleNamespace(anomaly=detector, hashes=hashes, **bare)
 
     evaluate(pipeline, world[0], tmp_path / "figures", only="anomaly")

@@ -15,7 +15,8 @@ from mri_models.evaluation import agreement
 from mri_models.evaluation.agreement import agreed
 from mri_models.evaluation.collect import Outputs, thin
 from mri_models.evaluation.metrics import Outcomes
-from mri_models.evaluation.run import evaluate, merged, questions
+from mri_models.evaluation.questions import questions
+from mri_models.evaluation.run import evaluate, merged
 from mri_models.training.corpus import TASKS, Sample
 from mri_models.types import Mask, Prediction, Scan
 

@@ -20,8 +20,18 @@ from mri_models.types import DISCLAIMER, Prediction, Rejection, Report
 pytestmark = pytest.mark.weights
 BRAIN = EXAMPLES / "01_brain_t1_axial.png"
 KEYS = [
-    *("file", "schema", "status", "rejection", "gate", "body_part", "diagnosis", "anomaly", "localization"),
-    *("discs", "explanation", "findings", "warnings", "timing_ms", "models", "input_sha256", "disclaimer"),
+    *("file", "schema", "status", "rejection", "orientation", "gate", "body_part", "diagnosis", "anomaly"),
+    *(
+        "localization",
+        "discs",
+        "explanation",
+        "findings",
+        "warnings",
+        "timing_ms",
+        "models",
+        "input_sha256",
+        "disclaimer",
+    ),
 ]
 
 

@@ -25,7 +25,7 @@ from mri_models.evaluation.tables import check_readme
 from mri_models.hub import model_folders, verify
 from mri_models.training import unseen
 from mri_models.training.recipe import load_recipe
-from mri_models.types import Rejection, Report
+from mri_models.types import Orientation, Rejection, Report
 
 README = ROOT / "README.md"
 WEIGHTS = ROOT / "weights"
@@ -123,7 +123,8 @@ def test_schema_names_every_key_of_the_json_and_no_other():
     pipeline, report = FakePipeline(), outlined("glioma", 30)
     scan = pipeline.read(scan_png("glioma"))
     explained = replace(report, spine=discs(1), explanation=pipeline.explain(scan, report))
-    full = replace(explained, explanation=pipeline.check(scan, report, explained.explanation)).to_dict()
+    turned = replace(explained, orientation=Orientation(90, 0.99, 0.9))
+    full = replace(turned, explanation=pipeline.check(scan, report, explained.explanation)).to_dict()
     full["rejection"] = Report("x", Rejection("gate", "not_mri", "No MRI.")).to_dict()["rejection"]
     text = re.search(r"<!-- schema -->\n```\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
     told = set(re.findall(r"\w+", re.sub(r'"\w+"|\(\w+ only\)', "", text)))

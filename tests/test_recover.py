@@ -10,7 +10,7 @@ import torch
 from places import ROOT
 from safetensors.torch import load_file
 
-from mri_models.training import discs, segment_start
+from mri_models.training import discs, orientation, segment_start
 from mri_models.training.anomaly import load_anomaly_recipe, load_autoencoder, read_curve
 from mri_models.training.anomaly_export import outline_head
 from mri_models.training.commands import read_recipe
@@ -27,7 +27,7 @@ WEIGHTS = ROOT / "weights"
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    assert len(list(recover(WEIGHTS, folder))) == 9
+    assert len(list(recover(WEIGHTS, folder))) == 10
     return folder
 
 
@@ -59,6 +59,11 @@ def test_volumes_and_discs_come_back(runs):
     volumes = load_network3d(read_recipe("segmentation/spine3d"), runs)
     assert same(volumes.state_dict(), WEIGHTS / "segmentation/spine3d/model.safetensors")
     assert same(discs.load_network("discs", runs).state_dict(), WEIGHTS / "discs/model.safetensors")
+
+
+def test_the_compass_comes_back(runs):
+    network = orientation.load_turner(runs, "orientation")
+    assert same(network.state_dict(), WEIGHTS / "orientation/model.safetensors")
 
 
 def test_autoencoders_come_back_with_their_curves_and_the_outline_beside(runs, tmp_path):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from mri_models.errors import DataError, RecipeError
@@ -31,26 +29,6 @@ from mri_models.training.corpus import (
 from mri_models.training.network import evidence_loss, grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe, read_values
 from mri_models.training.starts import LITE, grown, lite_state
-
-COLUMNS = ("path", "modality", "body_part", "label", "patient", "split", "source", "mask", "note")
-
-
-@pytest.fixture
-def tiny_corpus(tmp_path):
-    """48 made-up images: MRI "brains" are bright discs, everything else is stripes."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:80, :80]
-    rows = []
-    for i in range(48):
-        disc = (y - 40) ** 2 + (x - 40) ** 2 < 900 if i % 2 else (x // 8) % 2 == 0
-        pixels = np.clip(disc * 0.7 + rng.normal(0.1, 0.05, disc.shape), 0, 1)
-        Image.fromarray((pixels * 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
-        modality = "mri" if i % 2 else "photo"
-        split = ("train", "train", "val")[i // 2 % 3]
-        rows.append((f"{i}.png", modality, "brain" if i % 2 else "", "", f"p{i}", split, f"s{i % 4}", "", ""))
-    with (tmp_path / "manifest.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([COLUMNS, *rows])
-    return tmp_path
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.toml") if "kind" not in read_values(p.stem)[1]))

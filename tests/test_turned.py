@@ -8,20 +8,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from orientation_cases import SPEC, compass
 from PIL import Image
 from places import ROOT
 
 from mri_models.evaluation import turned
 from mri_models.evaluation.tables import check_readme
-from mri_models.evaluation.turned import measure_turned, render, write_turned_table
-from mri_models.preprocess import InputSpec
+from mri_models.evaluation.turned import JUDGES, measure_turned, render, write_turned_tables
+from mri_models.preprocess import to_tensor
 from mri_models.training.corpus import TASKS, Sample
 
 
 class TopLight:
     """Accepts the given label of an image that is brightest above, and nothing of one that lies."""
 
-    spec, features_key = InputSpec(32, (0.5,) * 3, (0.5,) * 3), "the same trunk"
+    spec, features_key = SPEC, "the same trunk"
 
     def __init__(self, label: str):
         self.label = label
@@ -35,6 +36,9 @@ class TopLight:
     def decide(self, logits, _):
         return [SimpleNamespace(label=self.label, accepted=row[0] > 0.3) for row in logits]
 
+    def __call__(self, scan):
+        return self.decide(self.features(to_tensor(scan, self.spec)), None)[0]
+
 
 @pytest.fixture
 def samples(tmp_path: Path) -> list[Sample]:
@@ -44,19 +48,35 @@ def samples(tmp_path: Path) -> list[Sample]:
     brain = {"brain": TASKS["brain"].index("glioma")}
     about = [("brain", "a", brain), ("brain", "b", brain), ("knee", "c", {"brain": -100}), ("phantom", "d", {})]
     made = [Sample(tmp_path / "image.png", None, who, "s", "test", "mri", part, t, "") for part, who, t in about]
-    return [*made, Sample(tmp_path / "image.png", None, "e", "s", "train", "mri", "brain", brain, "")]
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "lying.png")
+    photo = Sample(tmp_path / "lying.png", None, "f", "t", "test", "photo", "", {}, "")
+    return [*made, photo, Sample(tmp_path / "image.png", None, "e", "s", "train", "mri", "brain", brain, "")]
 
 
-def pipeline(part: str = "brain", pattern: str = "glioma") -> SimpleNamespace:
+def pipeline(part: str = "brain", pattern: str = "glioma", threshold: float = 0.9) -> SimpleNamespace:
     answers = {"gate": "mri", "body_part": part, "diagnosis/brain": pattern}
-    return SimpleNamespace(models={name: TopLight(label) for name, label in answers.items()})
+    models = {name: TopLight(label) for name, label in answers.items()}
+    return SimpleNamespace(models=models, compass=compass(threshold), hashes=dict.fromkeys(JUDGES, "ab"))
+
+
+def asked(*args, **options) -> dict[str, dict]:
+    samples, *about = args
+    found = measure_turned(pipeline(*about, **options), samples, "test", None)
+    return {one["question"]: one for one in found["questions"]}
 
 
 def test_each_way_of_an_image_is_asked(samples):
-    found = {one["question"]: one for one in measure_turned(pipeline(), samples, "test", None)}
-    brain = found["brain accepted as brain"]
-    assert (brain["images"], brain["upright"]["value"]) == (2, 1.0)
-    assert brain["on its side"]["value"] == brain["on its head"]["value"] == 0.0
+    brain = asked(samples)["brain accepted as brain"]
+    assert (brain["number"], brain["upright"]["value"]) == (2, 1.0)
+    assert brain["on its side"]["value"] == brain["on its head"]["value"] == 1.0
+    assert brain["on its side, left so"]["value"] == brain["on its head, left so"]["value"] == 0.0
+    unsure = asked(samples, threshold=1.0)["brain accepted as brain"]
+    assert unsure["upright"]["value"] == 1.0
+    assert unsure["on its side"]["value"] == unsure["on its head"]["value"] == 0.0
+
+
+def test_each_question_is_asked_of_its_images(samples):
+    found = asked(samples)
     assert found["brain patterns accepted and right"]["upright"]["value"] == 1.0
     assert found["brain patterns accepted and wrong"]["upright"]["value"] == 0.0
     assert found["knee accepted as knee"]["upright"]["value"] == 0.0  # taken for a brain
@@ -64,21 +84,39 @@ def test_each_way_of_an_image_is_asked(samples):
 
 
 def test_a_pattern_counts_only_of_an_accepted_brain(samples):
-    found = {one["question"]: one for one in measure_turned(pipeline("knee", "pituitary"), samples, "test", None)}
-    assert found["knee accepted as knee"]["upright"]["value"] == 1.0
-    assert found["brain patterns accepted and wrong"]["upright"]["value"] == 0.0
-    wrong = {one["question"]: one for one in measure_turned(pipeline("brain", "pituitary"), samples, "test", None)}
-    assert wrong["brain patterns accepted and wrong"]["upright"]["value"] == 1.0
+    knees = asked(samples, "knee", "pituitary")
+    assert knees["knee accepted as knee"]["upright"]["value"] == 1.0
+    assert knees["brain patterns accepted and wrong"]["upright"]["value"] == 0.0
+    assert asked(samples, "brain", "pituitary")["brain patterns accepted and wrong"]["upright"]["value"] == 1.0
 
 
-def test_the_table_goes_into_the_readme(samples, tmp_path):
-    found, readme = measure_turned(pipeline(), samples, "test", None), tmp_path / "README.md"
-    readme.write_text(f"<!-- results:{turned.NAME} -->\n<!-- /results:{turned.NAME} -->")
-    write_turned_table(found, readme)
-    assert check_readme(readme, turned.NAME, render(found))
-    assert "| brain accepted as brain | 2 | 1.000 | 0.000 | 0.000 |" in readme.read_text()
+def test_what_the_compass_says_is_counted_by_part_and_source(samples):
+    told = {one["images"]: one for one in measure_turned(pipeline(), samples, "test", None)["compass"]}
+    assert {name: one["number"] for name, one in told.items()} == {"brain": 2, "knee": 1, "s": 3}
+    shares = {key: one["value"] for key, one in told["brain"].items() if key != "number" and key != "images"}
+    assert shares == {"told": 1.0, "disturbed": 0.0, "righted": 1.0, "otherwise": 0.0}
 
 
-def test_the_readme_shows_what_was_measured():
+def test_what_is_no_mri_may_get_in_by_being_turned(samples):
+    found = measure_turned(pipeline(), samples, "test", None)
+    assert found["strangers"] == {"images": 1, "turned": 1, "let_in": 1}
+    assert "1 got in that the gate would have refused" in render(found)
+
+
+def test_the_table_goes_into_readme_and_card(samples, tmp_path):
+    found, paths = measure_turned(pipeline(), samples, "test", None), (tmp_path / "README.md", tmp_path / "card.md")
+    for path in paths:
+        path.write_text(f"<!-- results:{turned.NAME} -->\n<!-- /results:{turned.NAME} -->")
+    write_turned_tables(found, *paths)
+    for path in paths:
+        assert check_readme(path, turned.NAME, render(found))
+        assert "| brain accepted as brain | 2 | 1.000 | 1.000 | 1.000 | 0.000 | 0.000 |" in path.read_text()
+
+
+def test_the_tables_are_of_these_weights_and_shown():
     metrics = json.loads((ROOT / "weights" / "metrics.json").read_text(encoding="utf-8"))
-    assert check_readme(ROOT / "README.md", turned.NAME, render(metrics[turned.NAME]))
+    measured = metrics[turned.NAME]
+    for name, digest in measured["models"].items():
+        assert json.loads((ROOT / "weights" / name / "config.json").read_text())["mri"]["sha256"] == digest, name
+    for path in ("README.md", "weights/orientation/README.md"):
+        assert check_readme(ROOT / path, turned.NAME, render(measured))

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -52,8 +53,8 @@ class Layers:
 class Spine(FakePipeline):
     """Knows every image as a spine."""
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
-        report = super().verdict(scan, name)
+    def verdict(self, scan: Scan, name: str = "image", **options: Any) -> Report:
+        report = super().verdict(scan, name, **options)
         part = dataclasses.replace(report.body_part, label="spine", probabilities={"spine": 0.98, "knee": 0.02})
         return dataclasses.replace(report, body_part=part, anomaly=None)
 
@@ -61,8 +62,8 @@ class Spine(FakePipeline):
 class Graded(Spine):
     """Grades five discs on every slice."""
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
-        report = super().verdict(scan, name)
+    def verdict(self, scan: Scan, name: str = "image", **options: Any) -> Report:
+        report = super().verdict(scan, name, **options)
         return dataclasses.replace(report, spine=discs(5))
 
 

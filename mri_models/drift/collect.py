@@ -111,7 +111,8 @@ def _seen(verdict: Verdict, scan: Scan) -> Observation:
         check_quality(scan)
     except QualityRejected as error:
         return observe(None, Report("image", Rejection(error.stage, error.code, error.message)))
-    return observe(scan, verdict(scan))
+    report = verdict(scan)
+    return observe(report.scan or scan, report)  # as it was judged: upright
 
 
 def _stored(pixels: np.ndarray) -> np.ndarray:

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from mri_models.classify import Classifier
-from mri_models.evaluation.collect import thin
+from mri_models.evaluation.collect import Read, as_stored, thin
 from mri_models.evaluation.metrics import Outcomes
-from mri_models.intake import read_scan
 from mri_models.localize import Segmenter
 from mri_models.report import HEALTHY, TUMOURS
 from mri_models.training.brains import healed_brains
@@ -19,12 +18,12 @@ from mri_models.training.corpus import Sample
 HEALED = "contrast-enhanced heads whose tumour was taken out"
 
 
-def agreed(stage: Outcomes, samples: Sequence[Sample], tumours: Segmenter) -> Outcomes:
+def agreed(stage: Outcomes, samples: Sequence[Sample], tumours: Segmenter, read: Read = as_stored) -> Outcomes:
     """The brain stage's answers on `samples`, those no longer accepted for which nothing could be outlined."""
     accepted = stage.accepted.copy()
     named = np.isin(stage.predicted, [stage.classes.index(name) for name in TUMOURS])
     for i in np.flatnonzero(accepted & named):
-        accepted[i] = tumours(read_scan(samples[i].path)).found
+        accepted[i] = tumours(read(samples[i])).found
     return replace(stage, accepted=accepted)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mri_models.anomaly import AnomalyDetector
 from mri_models.autoencoder import read_autoencoder
-from mri_models.evaluation.collect import thin
+from mri_models.evaluation.collect import Read, as_stored, thin
 from mri_models.evaluation.metrics import Estimate, Outcomes, summarise
 from mri_models.evaluation.tables import cell, update_readme
 from mri_models.evaluation.tables import table as markdown_table
@@ -19,7 +19,7 @@ from mri_models.hub import CONFIG
 from mri_models.normals import COMPONENTS, Z_LIMIT, Evidence
 from mri_models.training.anomaly import Curve
 from mri_models.training.anomaly_export import VARIANT
-from mri_models.training.anomaly_fit import Measured, gather, measure, probability, read_scans, redrawn
+from mri_models.training.anomaly_fit import Measured, gather, measure, probability, redrawn
 from mri_models.training.brains import NORMAL
 from mri_models.training.corpus import IGNORE, TASKS, Sample
 from mri_models.types import CATEGORIES
@@ -30,10 +30,12 @@ TUMOUR_SLICES = "tcia_btp"
 NAMES = {"all": "all components", "without_outlines": "without outline and tumour"}
 
 
-def measure_anomaly(detector: AnomalyDetector, samples: Sequence[Sample], split: str, limit: int | None) -> dict:
+def measure_anomaly(
+    detector: AnomalyDetector, samples: Sequence[Sample], split: str, limit: int | None, read: Read = as_stored
+) -> dict[str, Any]:
     """The part of metrics.json about the anomaly score."""
     chosen = thin([s for s in samples if s.split == split and _useful(s)], limit)
-    evidence = gather(detector.observer, read_scans(chosen), len(chosen))
+    evidence = gather(detector.observer, map(read, chosen), len(chosen))
     measured = measure(detector.memory, evidence, chosen)
     mri = json.loads((detector.folder / CONFIG).read_text(encoding="utf-8"))["mri"]
     scored = scores(detector, measured, evidence, mri)

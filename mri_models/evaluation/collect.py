@@ -16,10 +16,12 @@ from mri_models.intake import read_scan
 from mri_models.pixels import stretch
 from mri_models.preprocess import letterbox, normalise
 from mri_models.training.corpus import IGNORE, TASKS, Sample
+from mri_models.types import Scan
 
 BATCH = 32
 T = TypeVar("T")
 Change = Callable[[np.ndarray, int], np.ndarray]  # (canvas (S, S), index) -> canvas
+Read = Callable[[Sample], Scan]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,12 +44,23 @@ def thin(samples: Sequence[T], limit: int | None) -> Sequence[T]:
     return samples if limit is None or len(samples) <= limit else samples[:: len(samples) // limit + 1]
 
 
-def collect(classifier: Classifier, samples: Sequence[Sample], task: str, change: Change | None = None) -> Outputs:
+def as_stored(sample: Sample) -> Scan:
+    """The image as the corpus holds it."""
+    return read_scan(sample.path)
+
+
+def collect(
+    classifier: Classifier,
+    samples: Sequence[Sample],
+    task: str,
+    change: Change | None = None,
+    read: Read = as_stored,
+) -> Outputs:
     """Raw outputs on corpus images; `change` alters each canvas (for robustness checks and perturbed calibration)."""
     logits, features = [], []
     size = classifier.spec.size
     for start in tqdm(range(0, len(samples), BATCH), desc=task, leave=False):
-        canvases = [letterbox(stretch(read_scan(s.path).pixels), size) for s in samples[start : start + BATCH]]
+        canvases = [letterbox(stretch(read(s).pixels), size) for s in samples[start : start + BATCH]]
         if change:
             canvases = [change(canvas, start + i) for i, canvas in enumerate(canvases)]
         batch = torch.stack([normalise(canvas, classifier.spec) for canvas in canvases])
@@ -58,7 +71,9 @@ def collect(classifier: Classifier, samples: Sequence[Sample], task: str, change
     return Outputs(np.concatenate(logits), np.concatenate(features), labels, tuple(samples))
 
 
-def collect_all(models: Mapping[str, tuple[Classifier, str, Sequence[Sample]]]) -> dict[str, Outputs]:
+def collect_all(
+    models: Mapping[str, tuple[Classifier, str, Sequence[Sample]]], read: Read = as_stored
+) -> dict[str, Outputs]:
     """Raw outputs by name of {name: (classifier, task, samples)}; networks that see the same look at an image once."""
     looks: dict[tuple[object, ...], Outputs] = {}
     found = {}
@@ -68,7 +83,7 @@ def collect_all(models: Mapping[str, tuple[Classifier, str, Sequence[Sample]]]) 
         if seen and {s.path for s in samples} <= {s.path for s in seen.samples}:
             found[name] = look_up(classifier, seen, samples, task)
         else:
-            found[name] = looks[classifier.features_key] = collect(classifier, samples, task)
+            found[name] = looks[classifier.features_key] = collect(classifier, samples, task, read=read)
     return {name: found[name] for name in models}
 
 

@@ -19,11 +19,12 @@ from mri_models.discnet import FINDINGS
 from mri_models.discs import OVERALL, DiscGrader, GradeRule, graded, spans
 from mri_models.errors import DataError
 from mri_models.evaluation.metrics import MIN_PATIENTS, Estimate
+from mri_models.evaluation.outlines import Upright, left_alone
 from mri_models.evaluation.reliability import ece, ece_by_chance
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.levels import LEAST
 from mri_models.training.spines import BOXES, GRADINGS, Finder, read_boxes, read_gradings, read_pixels, read_slices
-from mri_models.types import Scan
+from mri_models.types import Orientation, Scan
 from mri_models.types.discs import GRADES, LEVELS
 
 LONGEST = 448  # px, as the corpus keeps them
@@ -67,14 +68,21 @@ class Overall:
     patients: np.ndarray
 
 
-def measure_discs(grader: DiscGrader, find: Finder, data: Path, split: str, limit: int | None = None) -> dict[str, Any]:
+def measure_discs(
+    grader: DiscGrader,
+    find: Finder,
+    data: Path,
+    split: str,
+    limit: int | None = None,
+    upright: Upright = left_alone,
+) -> dict[str, Any]:
     """The part of metrics.json about the discs."""
     slices = [one for one in read_slices(data) if one.split == split][:limit]
     tabled, gradings = read_boxes(data / BOXES), read_gradings(data / GRADINGS)
     rows, overall, counted, missed = [], [], [], 0
     for one in tqdm(slices, desc="discs", leave=False):
         pixels = read_pixels(one.path, LONGEST)
-        scan = Scan(pixels.astype(np.float32) / 255)
+        scan, lay = upright(Scan(pixels.astype(np.float32) / 255))
         boxes = list(find(scan))[: len(LEVELS)]
         found = grader(scan, boxes) if len(boxes) >= LEAST else None
         number = int(one.patient.partition(":")[2])
@@ -90,7 +98,8 @@ def measure_discs(grader: DiscGrader, find: Finder, data: Path, split: str, limi
         overall.append((max(0, one.worst - 3), answer, sure, bool(found and found.overall.accepted), one.patient))
         if one.path.stem in tabled:
             share = pixels.shape[1] / one.grid[0]
-            counted.append(same_levels(boxes, np.array(tabled[one.path.stem]) * share))
+            truth = np.array(tabled[one.path.stem]) * share
+            counted.append(same_levels(boxes, put_upright(truth, pixels.shape, lay)))
     if not rows:
         raise DataError("no_discs", f"No graded disc was found on {len(slices)} slices of {split}: ask for more.")
     discs = Graded(*(np.array(column) for column in zip(*rows, strict=True)))
@@ -108,6 +117,14 @@ def same_levels(boxes: Sequence[Sequence[float]], truth: np.ndarray) -> bool:
     nearest = np.linalg.norm(wanted[:, None] - middles, axis=2).argmin(1)
     least = min(len(middles), len(wanted))
     return bool((nearest[:least] == np.arange(least)).all())
+
+
+def put_upright(boxes: np.ndarray, shape: tuple[int, int], lay: Orientation | None) -> np.ndarray:
+    """(N, 4) boxes (top, left, bottom, right) on an image of this shape → where they lie once it is turned upright."""
+    for _ in range(lay.turn_deg // 90 if lay else 0):  # a quarter clockwise each
+        top, left, bottom, right = boxes.T
+        boxes, shape = np.stack([left, shape[0] - bottom, right, shape[0] - top], 1), shape[::-1]
+    return boxes
 
 
 def counting(counted: Sequence[bool]) -> dict[str, int]:

@@ -15,17 +15,18 @@ from tqdm.auto import tqdm
 from mri_models.classify import Classifier
 from mri_models.errors import WeightsError
 from mri_models.evaluation.metrics import Outcomes, summarise
-from mri_models.evaluation.outlines import as_scan
+from mri_models.evaluation.outlines import Upright, as_scan, left_alone
 from mri_models.evaluation.segmentation import by_patient
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.knee import LABELS, NAME, NO_TEAR, TEAR, TearRule
 from mri_models.localize import Segmenter
+from mri_models.orientation import as_it_came
 from mri_models.pipeline import BODY_PART, Pipeline
 from mri_models.training.exams import INTACT, PARTIAL, TORN, find_exams, middle, read_slices
 from mri_models.training.knee import exchange, notch
 from mri_models.training.knee_rule import chooses
 from mri_models.training.outlines import EXTERNAL, NOTED, Outlined, knees
-from mri_models.types import Mask, Prediction, Scan
+from mri_models.types import Mask, Orientation, Prediction, Scan
 
 LONGEST = 448  # px: the corpus' own size
 BATCH = 8
@@ -41,11 +42,15 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader:
-    """What answers about a knee: the outline network, its rule, and the body part's network for unfamiliarity."""
+    """What answers about a knee: the outline network, its rule, and the body part's network for unfamiliarity.
+
+    upright: what turns an image that lies.
+    """
 
     segmenter: Segmenter
     rule: TearRule
     parts: Classifier
+    upright: Upright = left_alone
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
@@ -55,12 +60,22 @@ class Reader:
         """
         if NAME not in pipeline.outlines:
             raise WeightsError("no_model", f"The weights hold no {NAME}; train and export segment_acl first.")
-        return cls(pipeline.outlines[NAME], pipeline.specialists.tear, pipeline.models[BODY_PART])
+        return cls(pipeline.outlines[NAME], pipeline.specialists.tear, pipeline.models[BODY_PART], pipeline.upright)
 
     def __call__(self, scans: Sequence[Scan]) -> list[tuple[Mask, Prediction]]:
-        """Outline and answer of each."""
-        masks = self.segmenter.masks(scans)
-        return [(mask, self.rule(mask, self.parts(scan))) for mask, scan in zip(masks, scans, strict=True)]
+        """Outline, on the grid of the scan as it came, and answer of each."""
+        stands = [self.upright(scan) for scan in scans]
+        masks = self.segmenter.masks([scan for scan, _ in stands])
+        return [
+            (put_back(mask, lay), self.rule(mask, self.parts(scan)))
+            for mask, (scan, lay) in zip(masks, stands, strict=True)
+        ]
+
+
+def put_back(mask: Mask, lay: Orientation | None) -> Mask:
+    """The outline of an image that was turned upright, as the image came."""
+    values, probability = as_it_came(mask.values, lay), as_it_came(mask.probability, lay)
+    return dataclasses.replace(mask, values=values, probability=probability)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

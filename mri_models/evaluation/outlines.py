@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,36 @@ from tqdm.auto import tqdm
 
 from mri_models.evaluation.segmentation import measure_outlines
 from mri_models.localize import FOLDER, Segmenter
+from mri_models.orientation import as_it_came
 from mri_models.training.outlines import SUBJECTS, Outlined
-from mri_models.types import Scan
+from mri_models.types import Orientation, Scan
 
 LONGEST = 448  # px: the corpus' own size
 BATCH = 8
 
 
-def measure_segmenter(name: str, segmenter: Segmenter, data: Path, split: str, limit: int | None) -> dict[str, Any]:
+Upright = Callable[[Scan], tuple[Scan, Orientation | None]]  # of Pipeline
+
+
+def left_alone(scan: Scan) -> tuple[Scan, None]:
+    """The scan as it came."""
+    return scan, None
+
+
+def measure_segmenter(
+    name: str, segmenter: Segmenter, data: Path, split: str, limit: int | None, upright: Upright = left_alone
+) -> dict[str, Any]:
     """{source or "source, kind": measures} of one network; every k-th image so that about `limit` remain."""
     pictures = [p for p in SUBJECTS[name.removeprefix(FOLDER)].read(data, LONGEST) if p.split == split]
     if limit and len(pictures) > limit:
         pictures = pictures[:: len(pictures) // limit + 1]
     answers = []
     for start in tqdm(range(0, len(pictures), BATCH), desc=name, leave=False):
-        masks = segmenter.masks([as_scan(p) for p in pictures[start : start + BATCH]])
-        answers += [(mask.values, mask.expected_dice) for mask in masks]
+        stands = [upright(as_scan(p)) for p in pictures[start : start + BATCH]]
+        masks = segmenter.masks([scan for scan, _ in stands])
+        answers += [
+            (as_it_came(mask.values, lay), mask.expected_dice) for mask, (_, lay) in zip(masks, stands, strict=True)
+        ]
     rows = list(zip(pictures, answers, strict=True))
 
     def measure(chosen: list[tuple[Outlined, Any]]) -> dict[str, Any]:

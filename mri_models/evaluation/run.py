@@ -11,32 +11,33 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mri_models.anomaly import NAME as ANOMALY
 from mri_models.discs import NAME as DISCS
 from mri_models.errors import DataError, WeightsError
 from mri_models.evaluation import explanations, explore, figures
 from mri_models.evaluation.agreement import agreed, healed_heads
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
-from mri_models.evaluation.collect import Outputs, collect_all, labelled, outcomes, thin
+from mri_models.evaluation.collect import Outputs, Read, collect_all, labelled, outcomes, thin
 from mri_models.evaluation.discs import measure_discs, write_disc_tables
 from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.outlines import measure_segmenter
+from mri_models.evaluation.questions import questions
 from mri_models.evaluation.segmentation import write_outline_tables
 from mri_models.evaluation.tables import render, update_readme
 from mri_models.evaluation.turned import NAME as TURNED
-from mri_models.evaluation.turned import measure_turned, write_turned_table
+from mri_models.evaluation.turned import measure_turned, write_turned_tables
 from mri_models.evaluation.volumetric import measure_volumes, write_volume_tables
 from mri_models.figures import FIGURES, StageFigures
+from mri_models.intake import read_scan
 from mri_models.knee import NAME as KNEE
-from mri_models.levels import disc_boxes
+from mri_models.levels import Box, disc_boxes
 from mri_models.localize import TUMOUR
+from mri_models.orientation import NAME as ORIENTATION
 from mri_models.pipeline import BRAIN, DIAGNOSIS, Pipeline
-from mri_models.report import TUMOURS
 from mri_models.training.corpus import Sample, read_corpus, split_hash
 from mri_models.training.exams import holds_exams
+from mri_models.types import Scan
 
 METRICS = Path("weights/metrics.json")
 README = Path("README.md")
@@ -53,6 +54,8 @@ def evaluate(
 
     figures.json, the numbers behind the Explore tab, is written with the classifiers; `only` "figures" writes it alone,
     and "classifiers" measures those together, which looks once at an image of several stages.
+
+    Every image is judged as it is served: turned upright where it surely lies.
 
     DATA may also hold MRNet or KneeMRI in their published layouts: then the knee's answers alone are measured.
     Raises WeightsError when the weights hold no model `only`.
@@ -72,11 +75,15 @@ def evaluate(
         name: digest for name, digest in pipeline.hashes.items() if _asked(only, name, pipeline.models)
     }
     drawn: dict[str, StageFigures] = {}
-    for name, outputs in answers(pipeline, samples, (split, limit), only).items():
+
+    def read(sample: Sample) -> Scan:
+        return pipeline.upright(read_scan(sample.path))[0]
+
+    for name, outputs in answers(pipeline, samples, (split, limit), only, read).items():
         stage = outcomes(pipeline.models[name], outputs, name.removeprefix(DIAGNOSIS))
         doubted = name == BRAIN and TUMOUR in pipeline.outlines
         if doubted:
-            stage = agreed(stage, outputs.samples, pipeline.outlines[TUMOUR])
+            stage = agreed(stage, outputs.samples, pipeline.outlines[TUMOUR], read)
         drawn[name] = explore.stage_figures(stage, pipeline.models[name].calibration)
         if only != explore.NAME:
             result["stages"][name] = measure_stage(name, stage, outputs, out)
@@ -90,20 +97,25 @@ def evaluate(
     if only == explore.NAME:
         return
     if pipeline.anomaly and only in ("", ANOMALY):
-        result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit)
-    if BRAIN in pipeline.models and only in ("", TURNED):
+        result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit, read)
+    if pipeline.compass and BRAIN in pipeline.models and only in ("", TURNED, ORIENTATION):
         result[TURNED] = measure_turned(pipeline, samples, split, limit)
     for name, segmenter in pipeline.outlines.items():
         if only in ("", name):
-            result.setdefault(SEGMENTATION, {})[name] = measure_segmenter(name, segmenter, data, split, limit)
+            found = measure_segmenter(name, segmenter, data, split, limit, pipeline.upright)
+            result.setdefault(SEGMENTATION, {})[name] = found
     for name, segmenter in pipeline.volume_outlines.items():
         if only in ("", name):
             result.setdefault(VOLUMES, {})[name] = measure_volumes(segmenter, data, split, few)
     if KNEE in pipeline.outlines and only in ("", KNEE):
         result["knee"] = measure_knee(Reader.of(pipeline), data, split, limit)
     if pipeline.specialists.discs and SPINE in pipeline.outlines and only in ("", DISCS):
-        spine = pipeline.outlines[SPINE]
-        result[DISCS] = measure_discs(pipeline.specialists.discs, lambda s: disc_boxes(spine(s)), data, split, limit)
+        grader, spine = pipeline.specialists.discs, pipeline.outlines[SPINE]
+
+        def find(scan: Scan) -> list[Box]:
+            return disc_boxes(spine(scan))
+
+        result[DISCS] = measure_discs(grader, find, data, split, limit, pipeline.upright)
     if BRAIN in pipeline.models and only in ("", explanations.NAME):
         rows = out / "explanations.jsonl"
         measured = explanations.measure_explanations(pipeline.models[BRAIN], samples, split, few, rows)
@@ -136,7 +148,7 @@ def merged(known: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answers(
-    pipeline: Pipeline, samples: Sequence[Sample], part: tuple[str, int | None], only: str
+    pipeline: Pipeline, samples: Sequence[Sample], part: tuple[str, int | None], only: str, read: Read
 ) -> dict[str, Outputs]:
     """What the classifiers, or `only` one of them, say about `part` (split, limit) of the samples."""
     split, limit = part
@@ -145,7 +157,7 @@ def answers(
         for name, model in pipeline.models.items()
         if (only == explore.NAME or _asked(only, name, pipeline.models)) and (task := name.removeprefix(DIAGNOSIS))
     }
-    return collect_all(asked)
+    return collect_all(asked, read)
 
 
 def measure_stage(name: str, stage: Outcomes, outputs: Outputs, out: Path) -> dict[str, Any]:
@@ -157,70 +169,6 @@ def measure_stage(name: str, stage: Outcomes, outputs: Outputs, out: Path) -> di
         "overall": overall.to_dict(),
         "sources": {source: m.to_dict() for source, m in sources.items()},
         "questions": questions(name.removeprefix(DIAGNOSIS), stage, outputs),
-    }
-
-
-def questions(task: str, stage: Outcomes, outputs: Outputs) -> dict[str, dict[str, float | int]]:
-    """Shares that a single accuracy hides: {question: {"share", "images"}}."""
-    named = {
-        "gate": gate_questions,
-        "body_part": body_part_questions,
-        "brain": brain_questions,
-    }.get(task)
-    masks = named(stage, outputs) if named else {}
-    return {
-        question: {"share": round(float(hit[among].mean()), 4), "images": int(among.sum())}
-        for question, (hit, among) in masks.items()
-        if among.any()
-    }
-
-
-Masks = dict[str, tuple[np.ndarray, np.ndarray]]  # question -> (N,) bool it happened, (N,) bool among these images
-
-
-def gate_questions(stage: Outcomes, outputs: Outputs) -> Masks:
-    let_in = stage.accepted & (stage.predicted == stage.classes.index("mri"))
-    modality = np.array([s.modality for s in outputs.samples])
-    part = np.array([s.body_part for s in outputs.samples])
-    in_scope = (modality == "mri") & np.isin(part, ("brain", "knee", "spine"))
-    return {"brain, knee and spine MRI kept": (let_in, in_scope)} | {
-        f"{name} let in": (let_in, modality == name) for name in sorted(set(modality) - {"mri"})
-    }
-
-
-def body_part_questions(stage: Outcomes, outputs: Outputs) -> Masks:
-    other = stage.classes.index("other")
-    supported = stage.accepted & (stage.predicted != other)
-    part = np.array([s.body_part for s in outputs.samples])
-    masks = {
-        f"{name} accepted as {name}": (
-            supported & (stage.predicted == i),
-            stage.labels == i,
-        )
-        for i, name in enumerate(stage.classes)
-        if i != other
-    }
-    masks["other body parts let in"] = (supported, stage.labels == other)
-    return masks | {f"{name} let in": (supported, part == name) for name in sorted(set(part[stage.labels == other]))}
-
-
-def brain_questions(stage: Outcomes, outputs: Outputs) -> Masks:
-    four = np.isin(stage.labels, [stage.classes.index(name) for name in (*TUMOURS, "no_tumor")])
-    masks = {}
-    for question, (hit, among) in mistaken(stage).items():
-        masks |= {question: (hit, among), f"{question}, accepted": (hit & stage.accepted, among)}
-    return masks | {
-        "coverage on the four main classes": (stage.accepted, four),
-        "right among accepted, four main classes": (stage.correct, four & stage.accepted),
-    }
-
-
-def mistaken(stage: Outcomes) -> Masks:
-    """The brain's two worst mistakes, accepted or not."""
-    tumours, healthy = [stage.classes.index(name) for name in TUMOURS], stage.classes.index("no_tumor")
-    return {
-        "tumours called no tumour": (stage.predicted == healthy, np.isin(stage.labels, tumours)),
-        "healthy called a tumour": (np.isin(stage.predicted, tumours), stage.labels == healthy),
     }
 
 
@@ -242,7 +190,7 @@ def write_tables(result: Mapping[str, Any]) -> None:
     if ANOMALY in result:
         write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
     if TURNED in result:
-        write_turned_table(result[TURNED], README)
+        write_turned_tables(result[TURNED], README, METRICS.parent / ORIENTATION / "README.md")
     if explanations.NAME in result:
         explanations.write_explanation_table(result[explanations.NAME], README, METRICS.parent / BRAIN)
     if SEGMENTATION in result:

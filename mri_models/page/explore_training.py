@@ -20,6 +20,7 @@ MEASURES: Mapping[str, tuple[str, bool]] = {
     "exact": ("exact grade, validation patients", False),
     "kappa": ("kappa, validation patients", False),
     "dice": ("Dice, validation patients", False),
+    "accuracy": ("turns told, validation patients", False),
 }
 NONE = "No model here keeps a training curve in its config.json."
 

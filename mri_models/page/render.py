@@ -20,6 +20,7 @@ QUESTIONS = {
 STEPS = {"file": "File", "quality": "Quality", "gate": "MRI?", "body_part": "Body part", "diagnosis": "Pattern"}
 TIMED = {
     "file": "reading",
+    "orientation": "which way is up",
     "gate": "MRI check",
     "body_part": "body part",
     "diagnosis": "pattern",

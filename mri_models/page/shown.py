@@ -130,6 +130,7 @@ def _look(pipeline: Pipeline, file: File, pace: AbstractContextManager[None]) ->
     except ServiceError as error:
         error.log_cause()
         report = pipeline.refuse(error, path.name)
+    scan = report.scan or scan  # as it was judged: upright
     report = dataclasses.replace(report, scan=scan, input_sha256=fingerprint(path))
     return Shown(report, scan, pipeline.methods(report))
 

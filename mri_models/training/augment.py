@@ -13,9 +13,12 @@ import cv2
 import numpy as np
 
 Rng = np.random.Generator
+LYING = 0.03  # share of images put on their side: rare, but files come that way
 
 
-def place(image: np.ndarray, mask: np.ndarray, size: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+def place(
+    image: np.ndarray, mask: np.ndarray, size: int, rng: Rng, *, lying: float = LYING
+) -> tuple[np.ndarray, np.ndarray]:
     """Random similarity transform of image and mask onto a (size, size) canvas."""
     height, width = image.shape
     scale = size / max(height, width) * np.exp(rng.uniform(np.log(0.75), np.log(1.35)))
@@ -23,7 +26,7 @@ def place(image: np.ndarray, mask: np.ndarray, size: int, rng: Rng) -> tuple[np.
     angle = np.deg2rad(rng.uniform(-20, 20) if rng.random() < 0.7 else 0)
     flip = rng.choice((-1, 1))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    if rng.random() < 0.03:  # upside down or lying: rare, but files come that way
+    if rng.random() < lying:
         rotation = np.rot90(rotation)
     matrix = rotation @ np.diag([scale * aspect * flip, scale / aspect])
     centre = size / 2 + rng.uniform(-0.08, 0.08, 2) * size
@@ -168,11 +171,12 @@ def augment(
     other: np.ndarray | None = None,
     *,
     gentle: bool = False,
+    lying: float = LYING,
 ) -> tuple[np.ndarray, np.ndarray]:
     """image (H, W) float32, mask (H, W) uint8 → both (size, size); `other` lends its histogram."""
     if other is not None:
         image = match_histogram(image, other)
-    image, mask = place(image, mask, size, rng)
+    image, mask = place(image, mask, size, rng, lying=lying)
     for probability, step in GENTLE if gentle else CHAIN:
         if rng.random() < probability:
             image = np.clip(step(image, rng), 0, 1)

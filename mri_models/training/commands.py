@@ -88,6 +88,9 @@ def trade(name_or_path: str) -> Trade:
         discs_export,
         export,
         fit,
+        orientation,
+        orientation_card,
+        orientation_export,
         recipe,
         segment,
         segment3d,
@@ -111,6 +114,12 @@ def trade(name_or_path: str) -> Trade:
             discs_export.export,
             lambda folder, _: discs_card.write_card(folder),
             weights=True,
+        ),
+        orientation.KIND: Trade(
+            orientation.load_orientation_recipe,
+            orientation.train,
+            orientation_export.export,
+            lambda folder, _: orientation_card.write_card(folder),
         ),
         segment.KIND: Trade(
             segment_start.load_segment_recipe,

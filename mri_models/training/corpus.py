@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fnmatch
 import hashlib
 import re
+import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "brain": ("glioma", "meningioma", "pituitary", "no_tumor", "other_abnormality"),
     "spine": ("low", "moderate", "severe"),
 }
+UPSIDE_DOWN = Path(__file__).parent / "upside_down.toml"
 IGNORE = -100  # torch's cross-entropy skips it
 PFIRRMANN = 5  # grades of a disc, 1 to 5
 _BRAIN = {"other_lesion": "other_abnormality"} | {name: name for name in TASKS["brain"]}
@@ -59,6 +62,7 @@ class Sample:
     note: str
     possible: tuple[str, ...] = ()  # brain labels that an unlabelled image may have; () when nothing is known
     discs: tuple[Disc, ...] = ()  # all discs of the slice, or () where they are not known
+    lies: int = 0  # quarters of a turn against the clock by which it was put into the corpus, up to left and right
 
 
 def targets_of(row: dict[str, str]) -> dict[str, int]:
@@ -97,6 +101,7 @@ def read_corpus(data: Path) -> list[Sample]:
     ):
         raise DataError("bad_manifest", f"{manifest} lacks the columns {sorted(missing)}.")
     discs = read_discs(data / "tables" / "spider_disc_boxes.csv")
+    overturned = read_overturned()
     return [
         Sample(
             path=data / row["path"],
@@ -110,9 +115,17 @@ def read_corpus(data: Path) -> list[Sample]:
             note=row.get("note", ""),
             possible=possible_patterns(row),
             discs=scaled(discs.get(Path(row["path"]).stem, ()), row) if row["source"] == "spider" else (),
+            lies=2 if overturned(row["source"], Path(row["path"]).stem) else 0,
         )
         for row in rows
     ]
+
+
+def read_overturned() -> Callable[[str, str], bool]:
+    """Whether the image (source, stem of the file) stands on its head, as upside_down.toml lists them."""
+    listed = tomllib.loads(UPSIDE_DOWN.read_text(encoding="utf-8"))
+    known = {source: re.compile("|".join(map(fnmatch.translate, names))) for source, names in listed.items()}
+    return lambda source, stem: source in known and known[source].match(stem) is not None
 
 
 def read_discs(table: Path) -> dict[str, tuple[Disc, ...]]:

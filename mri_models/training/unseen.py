@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from mri_models.errors import RecipeError
 from mri_models.evaluation.metrics import Outcomes
-from mri_models.evaluation.run import mistaken
+from mri_models.evaluation.questions import mistaken
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.preprocess import InputSpec, to_batch
 from mri_models.training.corpus import IGNORE, TASKS, Sample, read_corpus, read_pixels, split_hash

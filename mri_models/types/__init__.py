@@ -4,7 +4,7 @@ from mri_models.types.discs import Disc, SpineGrading
 from mri_models.types.maps import CATEGORIES, Anomaly, Attribution, Check, Mask
 from mri_models.types.report import DISCLAIMER, SCHEMA, Report
 from mri_models.types.scan import Scan
-from mri_models.types.stages import STAGES, Prediction, Rejection
+from mri_models.types.stages import STAGES, Orientation, Prediction, Rejection
 from mri_models.types.volume import PLANES, Grid, SliceSegmenter, Volume, VolumeMask, VolumeSegmenter
 from mri_models.types.volume_report import AnomalySummary, Pooled, SliceAnomaly, SliceVerdict, VolumeReport
 
@@ -21,6 +21,7 @@ __all__ = [
     "Disc",
     "Grid",
     "Mask",
+    "Orientation",
     "Pooled",
     "Prediction",
     "Rejection",

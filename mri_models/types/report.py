@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mri_models.types.discs import SpineGrading
 from mri_models.types.maps import Anomaly, Attribution, Mask
 from mri_models.types.scan import Scan
-from mri_models.types.stages import Prediction, Rejection
+from mri_models.types.stages import Orientation, Prediction, Rejection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,15 +28,17 @@ class Report:
     """Everything that is said about one file; `to_dict` is the public JSON (schema 1.0).
 
     localization: the outlined structure; None where no outline network is asked for this image.
+    orientation: how the image lay, where it was turned upright before it was judged; None where it was left as it came.
     spine: the discs of a spine's slice, level by level; None elsewhere and where they could not be counted.
     warnings: sentences about what was amiss with the image, but not enough to refuse; they end the findings too.
     overlap: by name of a map, the share of its positive values that lies inside the outline.
     input_sha256: of the file's bytes; None for arrays and pictures in memory.
-    scan: the image itself, for the PDF; never part of the JSON.
+    scan: the image as it was judged, for the PDF; never part of the JSON.
     """
 
     file: str
     rejection: Rejection | None = None
+    orientation: Orientation | None = None
     gate: Prediction | None = None
     body_part: Prediction | None = None
     diagnosis: Prediction | None = None
@@ -66,7 +68,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract: plain str, float, bool, None, list and dict; `file` is a bare name."""
 
-        def of(part: Prediction | Anomaly | Attribution | Mask | None) -> dict[str, Any] | None:
+        def of(part: Orientation | Prediction | Anomaly | Attribution | Mask | None) -> dict[str, Any] | None:
             return part.to_dict() if part else None
 
         rejection, found = self.rejection, of(self.localization)
@@ -75,6 +77,7 @@ class Report:
             "schema": SCHEMA,
             "status": self.status,
             "rejection": rejection and {"stage": rejection.stage, "code": rejection.code, "message": rejection.message},
+            "orientation": of(self.orientation),
             "gate": of(self.gate),
             "body_part": of(self.body_part),
             "diagnosis": of(self.diagnosis),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,12 @@ class Scan:
         if pixels.size == 0 or not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
             raise ValueError("pixels must be finite, non-empty and within [0, 1]")
         pixels.setflags(write=False)
+
+    def turned(self, degrees: int) -> Scan:
+        """The same image, turned clockwise by a multiple of 90 degrees."""
+        quarters = degrees // 90
+        spacing = self.spacing_mm[::-1] if self.spacing_mm and quarters % 2 else self.spacing_mm
+        return replace(self, pixels=np.ascontiguousarray(np.rot90(self.pixels, -quarters)), spacing_mm=spacing)
 
     @property
     def shape(self) -> tuple[int, int]:

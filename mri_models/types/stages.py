@@ -24,6 +24,35 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Orientation:
+    """How an image lies.
+
+    turn_deg: degrees clockwise that bring it upright: 0, 90, 180 or 270. confidence: calibrated probability of that;
+    `threshold` is the least at which it is done.
+    """
+
+    turn_deg: int
+    confidence: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if self.turn_deg not in (0, 90, 180, 270):
+            raise ValueError(f"turn_deg must be 0, 90, 180 or 270, got {self.turn_deg}")
+
+    @property
+    def lies(self) -> bool:
+        """Whether it surely does not stand upright."""
+        return self.turn_deg > 0 and self.confidence >= self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "turn_deg": self.turn_deg,
+            "confidence": round(self.confidence, 4),
+            "threshold": round(self.threshold, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """A classifier's calibrated answer.
 

@@ -156,7 +156,7 @@ class VolumePipeline:
             check_quality(scan)
         except InputError as error:
             return _Look(SliceVerdict(*place, Rejection(error.stage, error.code, error.message)))
-        report = self.pipeline.verdict(scan)
+        report = self.pipeline.verdict(scan, upright=True)  # the file says how it lies
         found = report.anomaly
         verdict = SliceVerdict(
             *place, report.rejection, report.gate, report.body_part, report.diagnosis, found and found.score

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from threading import Event
+from typing import Any
 
 import pytest
 from fakes import FakePipeline, scan_png
@@ -24,9 +25,9 @@ class Held(Outlining):
         super().__init__()
         self.go_on = Event()
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+    def verdict(self, scan: Scan, name: str = "image", **options: Any) -> Report:
         assert self.go_on.wait(120)
-        return super().verdict(scan, name, read_ms=read_ms)
+        return super().verdict(scan, name, **options)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
+from typing import Any
 
 import pytest
 from fakes import scan_png
@@ -23,9 +24,9 @@ class Slow(Outlining):
         self.judging, self.explaining, self.checking = Event(), Event(), Event()
         self.broken = False
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
+    def verdict(self, scan: Scan, name: str = "image", **options: Any) -> Report:
         assert self.judging.wait(120)
-        return super().verdict(scan, name, read_ms=read_ms)
+        return super().verdict(scan, name, **options)
 
     def explain(self, scan: Scan, report: Report, method: str = "integrated_gradients") -> Attribution:
         assert self.explaining.wait(120)

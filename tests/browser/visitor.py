@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -91,8 +92,8 @@ class Outlining(FakePipeline):
 
     outlines = {TUMOUR: Bright()}  # noqa: RUF012
 
-    def verdict(self, scan: Scan, name: str = "image", *, read_ms: float | None = None) -> Report:
-        report = super().verdict(scan, name, read_ms=read_ms)
+    def verdict(self, scan: Scan, name: str = "image", **options: Any) -> Report:
+        report = super().verdict(scan, name, **options)
         if report.diagnosis is None or report.diagnosis.label != "glioma":
             return report
         return dataclasses.replace(

@@ -1,0 +1,116 @@
+"""A finished orientation run → weights/orientation, its temperature and threshold chosen on validation patients."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+from tqdm.auto import tqdm
+from transformers import TimmWrapperConfig
+
+from mri_models.evaluation.calibration import fit_temperature
+from mri_models.hub import WEIGHTS
+from mri_models.intake import read_scan
+from mri_models.orientation import ARCHITECTURE, CONFIG_VERSION, QUARTERS, Compass, agreed, turned
+from mri_models.pixels import stretch
+from mri_models.preprocess import InputSpec
+from mri_models.training.corpus import Sample, read_corpus, split_hash
+from mri_models.training.course import as_served, curve, publish, story, taught_by
+from mri_models.training.fit import MEAN, STD
+from mri_models.training.orientation import OrientationRecipe, load_turner, standing
+from mri_models.training.orientation_card import write_card
+
+LABELS = ("upright", *(f"turned by {90 * quarters} degrees against the clock" for quarters in range(1, QUARTERS)))
+RULE = (
+    "the least probability at which at most {turned:.1%} of upright validation images would be turned, images counting "
+    "alike, and sources counting alike"
+)
+
+
+def export(recipe: OrientationRecipe, data: Path, runs: Path, weights: Path) -> Path:
+    """Calibrate the run of `recipe` and write WEIGHTS/NAME, for `AutoModelForImageClassification`; returns it."""
+    model, samples = as_served(load_turner(runs, recipe.name)), read_corpus(data)
+    spec, judged = InputSpec(recipe.size, MEAN, STD), standing(samples, "val")
+    logits = all_ways(Compass(model.timm_model, spec, 1.0, 1.0, ""), judged)
+    together = agreed(logits)
+    temperature = fit_temperature(together, np.zeros(len(judged), int))
+    shares, seems = softmax(together / temperature, axis=1), logits.argmax(2)
+    threshold = least(shares, seems[:, 0] > 0, [sample.source for sample in judged], 1 - recipe.upright_kept)
+    folder = weights / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(model, folder / WEIGHTS)
+    seen = taught_by(standing(samples, "train"))
+    config = wrapper(recipe.size)
+    config.mri = {
+        "version": CONFIG_VERSION,
+        "input_size": recipe.size,
+        "temperature": round(temperature, 4),
+        "threshold": threshold,
+        "threshold_rule": RULE.format(turned=1 - recipe.upright_kept),
+        "validation": answers(shares, seems, threshold),
+        "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        "split_hash": split_hash(samples),
+        "seed": recipe.seed,
+        "sources": seen["sources"],
+        "images": {"train": seen["images"], "val": len(judged), "shown": recipe.images},
+        "curve": curve(story(runs, recipe.name)["log"], "nll", "accuracy"),
+    }
+    config.save_pretrained(folder)
+    write_card(folder)
+    return folder
+
+
+def wrapper(size: int) -> TimmWrapperConfig:
+    """The config that rebuilds the network."""
+    cfg = {"input_size": [3, size, size], "mean": list(MEAN), "std": list(STD)}
+    config = TimmWrapperConfig(
+        architecture=ARCHITECTURE,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: i for i, label in enumerate(LABELS)},
+        pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
+    )
+    config.architectures = ["TimmWrapperForImageClassification"]
+    config.dtype = "float32"
+    return config
+
+
+def all_ways(compass: Compass, samples: Sequence[Sample]) -> np.ndarray:
+    """(N, 4, 4) logits of images upright and turned by 90, 180 and 270 degrees against the clock."""
+    found = []
+    for sample in tqdm(samples, leave=False):
+        pixels = stretch(read_scan(sample.path).pixels)
+        found.append(compass.logits([turned(pixels, quarters - sample.lies) for quarters in range(QUARTERS)]))
+    return np.stack(found)
+
+
+def least(shares: np.ndarray, suspect: np.ndarray, sources: Sequence[str], turned: float) -> float:
+    """The threshold of RULE, in [0.5, 1].
+
+    shares: (N, 4) probabilities of how upright images lie. suspect: (N,) bool, whether they seem to lie at first sight.
+    """
+    wrong = np.where(suspect & (shares.argmax(1) > 0), shares.max(1), 0.0)
+    _, of_row, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(-wrong)
+    score = 0.0
+    for weights in (np.ones(len(wrong)), 1 / sizes[of_row]):
+        beyond = np.cumsum(weights[order]) / weights.sum() > turned
+        score = max(score, wrong[order][beyond.argmax()])  # the surest mistake that must not be made
+    return min(1.0, max(0.5, float(np.ceil(score * 1e4 + 1) / 1e4)))
+
+
+def answers(shares: np.ndarray, seems: np.ndarray, threshold: float) -> dict[str, float]:
+    """What serving with that threshold gives, were the gate not asked.
+
+    shares: (N, 4) of how upright images lie. seems: (N, 4) how each way of them lies at first sight, 0 for upright.
+    """
+    right, sure, suspect = shares.argmax(1) == 0, shares.max(1) >= threshold, seems > 0
+    return {
+        "told_at_once": round(float((seems == np.arange(QUARTERS)).mean()), 4),
+        "told": round(float(right.mean()), 4),
+        "upright_turned": round(float((suspect[:, 0] & ~right & sure).mean()), 4),
+        "righted": round(float((suspect[:, 1:] & (right & sure)[:, None]).mean()), 4),
+        "turned_wrongly": round(float((suspect[:, 1:] & (~right & sure)[:, None]).mean()), 4),
+    }
