@@ -62,7 +62,7 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
     known = load_examples(examples)
     corpus = Path(folder) if (folder := os.environ.get("MRI_CORPUS")) else None
     explorer = Explorer(pipeline.folder, pipeline.hashes, known, pipeline.read, corpus)
-    monitor = LiveMonitor.from_weights(pipeline.folder, pipeline.hashes)
+    monitor = LiveMonitor.from_weights(pipeline.folder, pipeline.judges)
     lend = {"lend": spaces.GPU(duration=60)} if spaces else {}
     traffic = Traffic()
     reader = Reader(pipeline, monitor.remember, traffic=traffic, **lend)
@@ -211,6 +211,8 @@ def _calls(reader: Reader) -> tuple[Callable, Callable, Callable]:
         file: str, method: str = METHODS[0], opacity: float = OPACITY
     ) -> tuple[Image.Image | None, dict[str, Any]]:
         """Show where the model looked: an overlay (red speaks for the class, blue against it) and the report.
+
+        An image that lies on its side or stands on its head is shown upright, see the report's orientation.
 
         The report's explanation.checks says whether this very map may be believed, failed_study what test patients say.
 

@@ -144,7 +144,7 @@ def _info(options: argparse.Namespace) -> int:
     if found := pipeline.anomaly:
         rule = f"borderline >= {found.rule.borderline:.2f}, anomalous >= {found.rule.threshold:.2f}"
         print(f"{ANOMALY}  {found.observer.autoencoder.size} px  sha256 {found.digest[:12]}  {rule}")
-    for name in sorted({*pipeline.hashes} - {*pipeline.models, ANOMALY}):  # outlines and discs
+    for name in sorted({*pipeline.hashes} - {*pipeline.models, ANOMALY}):  # which way is up, outlines, discs
         print(f"{name}  sha256 {pipeline.hashes[name][:12]}")
     return 0
 

@@ -140,8 +140,7 @@ def facts_of(report: Report, context: Context) -> dict[str, Any]:
         named += [("stop", prediction) for stage, prediction in reached if stage == rejection.stage]
     for name, prediction in named:
         facts |= {f"{name}.{key}": value for key, value in _of_prediction(prediction).items()}
-    if report.orientation:
-        facts["orientation.turned"] = report.orientation.turn_deg
+    facts["orientation.turned"] = report.orientation.turn_deg if report.orientation else 0
     if report.anomaly:
         facts |= {f"anomaly.{key}": value for key, value in _of_anomaly(report.anomaly).items()}
     if report.localization:

@@ -54,8 +54,10 @@ class ServiceError(MriError):
     stage = "diagnosis"
 
     def at(self, stage: str) -> Self:
-        """The same error at a stage; what belongs to no stage of its own (outlines, anomaly) counts as the last."""
-        self.stage = stage if stage in ("file", "quality", "gate", "body_part") else "diagnosis"
+        """The same error at a stage; what belongs to none of its own counts as the gate where it comes before that
+        (orientation), as the last where it comes later (outlines, anomaly)."""
+        first = ("file", "quality", "gate", "body_part")
+        self.stage = "gate" if stage == "orientation" else stage if stage in first else "diagnosis"
         return self
 
     def log_cause(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,7 @@ from mri_models.fold import Runner, folded
 from mri_models.hub import check_version, loading, verify
 from mri_models.pixels import stretch
 from mri_models.preprocess import InputSpec, to_batch
-from mri_models.types import Orientation, Scan
+from mri_models.types import Mask, Orientation, Scan
 
 NAME = "orientation"  # of its folder, and of its place in a report's hashes
 ARCHITECTURE = "tf_efficientnet_lite1"
@@ -34,7 +35,16 @@ def as_it_came(values: np.ndarray, orientation: Orientation | None) -> np.ndarra
     return turned(values, orientation.turn_deg // 90) if orientation else values
 
 
-def agreed(logits: np.ndarray) -> np.ndarray:
+def mask_as_it_came(mask: Mask, orientation: Orientation | None) -> Mask:
+    """The outline of an image that was turned upright → on the grid of the image as it came."""
+    values, probability = (as_it_came(one, orientation) for one in (mask.values, mask.probability))
+    spacing = mask.spacing_mm
+    if spacing and orientation and orientation.turn_deg != 180:
+        spacing = spacing[::-1]
+    return replace(mask, values=values, probability=probability, spacing_mm=spacing)
+
+
+def together(logits: np.ndarray) -> np.ndarray:
     """Logits (..., 4, 4) of one image as it came and turned by 90, 180 and 270 degrees against the clock → (..., 4).
 
     The log-likelihood that it came turned by so many quarters, as all four ways say it together.
@@ -80,7 +90,7 @@ class Compass:
 
     def judge(self, logits: np.ndarray) -> Orientation:
         """(4, 4) of one image in all four ways, as it came first → how it lies as it came."""
-        shares = softmax(agreed(logits) / self.temperature)
+        shares = softmax(together(logits) / self.temperature)
         best = int(shares.argmax())
         return Orientation(90 * best, float(shares[best]), self.threshold)
 

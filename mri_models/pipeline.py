@@ -1,4 +1,4 @@
-"""The way of the data: file → quality → gate → body part → diagnosis → explanation → report."""
+"""The way of the data: file → quality → upright → gate → body part → diagnosis → explanation → report."""
 
 from __future__ import annotations
 
@@ -92,6 +92,11 @@ class Pipeline:
         compass = {ORIENTATION: self.compass} if self.compass else {}
         every = {**self.models, **anomaly, **compass, **self.specialists.models}
         return {name: model.digest for name, model in every.items()}
+
+    @property
+    def judges(self) -> dict[str, str]:
+        """SHA-256 of the weights of each model that has a say about single images; others outline volumes."""
+        return {name: digest for name, digest in self.hashes.items() if name not in self.volume_outlines}
 
     @property
     def outlines(self) -> Mapping[str, Segmenter]:

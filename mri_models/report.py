@@ -33,7 +33,7 @@ PATTERNS = {
 }
 SUPPORTED = "brain, knee and spine"
 HEALTHY = "no_tumor"
-MRI = "mri"  # what the gate calls an image that goes on
+MRI = "mri"  # what the gate, and the manifest, call an image that goes on
 TUMOURS = ("glioma", "meningioma", "pituitary")
 # These say "I don't know", not "this is wrong"
 DOUBTS = ("uncertain", "unfamiliar", "no_model", "networks_disagree", "slices_disagree")

@@ -33,7 +33,7 @@ class Results:
         if isinstance(report, VolumeReport):
             self._write_mask(report, name)
             return
-        self._write_pictures(report, source, name)
+        self._write_pictures(report, name)
         if language:
             report.to_pdf(self._path(name, ".pdf"), language=language)
 
@@ -44,17 +44,17 @@ class Results:
         if report.mask and report.mask.found:
             self._path(name, ".mask.nii.gz").write_bytes(mask_nifti(report.mask, report.volume))
 
-    def _write_pictures(self, report: Report, source: Path, name: str) -> None:
-        """NAME.overlay.png of an explanation, NAME.mask.png (0, 255) of an outline, both of the input's size."""
-        if report.explanation:
+    def _write_pictures(self, report: Report, name: str) -> None:
+        """NAME.overlay.png of an explanation, upright; NAME.mask.png (0, 255) of an outline, on the input's grid."""
+        if report.explanation and report.scan:
             from mri_models.explain import overlay  # brings torch, which the other commands do not need
-            from mri_models.intake import read_scan
 
-            overlay(read_scan(source), report.explanation).save(self._path(name, ".overlay.png"))
+            overlay(report.scan, report.explanation).save(self._path(name, ".overlay.png"))
         if report.localization and report.localization.found:
             from mri_models.contour import binary
+            from mri_models.orientation import mask_as_it_came
 
-            binary(report.localization).save(self._path(name, ".mask.png"))
+            binary(mask_as_it_came(report.localization, report.orientation)).save(self._path(name, ".mask.png"))
 
     def _name(self, stem: str, file: str) -> str:
         for number in count(self._numbers[stem] + 1):

@@ -170,6 +170,12 @@ CASES = {
         )
         for degrees, rule in ((90, "F-turned-right"), (180, "F-turned-over"), (270, "F-turned-left"))
     },
+    "turned and unsure": (
+        seen("doubt", orientation=Orientation(180, 0.99, 0.9)),
+        None,
+        "R-uncertain F-turned-over",
+        "S-upright",
+    ),
     "burnt-in text": (seen("glioma", warnings=(WARNING,)), None, "F-lettering F-pattern", "R-otherwise"),
     "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
     **{

@@ -58,6 +58,7 @@ class FakePipeline:
     """The interface of mri_models.Pipeline; counts nothing and holds no state. `folder` has the drift reference."""
 
     hashes = {"gate": "3f" * 32, "body_part": "a1" * 32}  # noqa: RUF012
+    judges = hashes
     outlines = {}  # noqa: RUF012
     volume_outlines = {}  # noqa: RUF012
     cards = {  # noqa: RUF012

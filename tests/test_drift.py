@@ -197,6 +197,7 @@ def test_a_missing_or_broken_profile_is_named(tmp_path, damage: str | None, code
 def test_a_profile_of_other_weights_is_stale():
     assert profile().stale(MODELS) == []
     assert profile().stale(MODELS | {"gate": "00"}) == ["gate"]
+    assert profile().stale(MODELS | {"orientation": "00"}) == ["orientation"]  # which judged nothing of it
 
 
 def test_the_profile_is_no_model_but_the_hub_brings_it(tmp_path):

@@ -133,3 +133,12 @@ def test_measures_of_other_patients_are_not_mixed():
     assert merged(known, new) == known | {"models": {"gate": "4", "brain": "2"}}
     with pytest.raises(DataError, match="without --only"):
         merged(known, new | {"split_hash": "b"})
+
+
+def test_measures_of_images_that_another_network_turned_are_not_mixed():
+    known = {"split_hash": "a", "models": {"gate": "1"}}
+    turned = merged(known, {"split_hash": "a", "models": {"orientation": "2"}})
+    assert turned["models"] == {"gate": "1", "orientation": "2"}
+    assert merged(turned, {"split_hash": "a", "models": {"orientation": "2", "gate": "3"}})["models"]["gate"] == "3"
+    with pytest.raises(DataError, match="another orientation"):
+        merged(turned, {"split_hash": "a", "models": {"orientation": "4"}})

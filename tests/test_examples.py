@@ -35,6 +35,7 @@ def test_example_comes_to_what_is_promised(pipeline, name):
 
     assert report.status == CASES[name]["status"], report.to_dict()
     assert (report.rejection.stage if report.rejection else None) == CASES[name]["stage"]
+    assert (report.orientation.turn_deg if report.orientation else 0) == CASES[name].get("turn_deg", 0)
 
 
 def test_every_volume_is_listed_sourced_and_small():

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fakes import FakePipeline, scan_png
+from PIL import Image
 
 from mri_models.__main__ import main
 from mri_models.results import Results
-from mri_models.types import Mask, Rejection, Report, VolumeReport
+from mri_models.types import Attribution, Mask, Orientation, Rejection, Report, Scan, VolumeReport
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,22 @@ def test_all_results_of_one_file_share_its_name(tmp_path: Path):
         *("x.json", "x.mask.png"),
         *("x-2.json", "x-2.mask.png", "x-2.pdf"),
     }
+
+
+def test_a_map_is_of_the_turned_image_and_a_mask_of_the_file(tmp_path: Path):
+    """60 x 80 px as it came, upright 80 x 60."""
+    came = np.zeros((60, 80), np.float32)
+    came[:10, :20] = 1
+    lay, scan = Orientation(90, 0.99, 0.9), Scan(came).turned(90)
+    mask = Mask((scan.pixels > 0).astype(np.uint8), scan.pixels.copy(), ("tumour",), 0.9, 0.5, (0.5, 0.25))
+    found = Attribution(scan.pixels.copy(), "grad_cam", "glioma", 1.0)
+    report = Report("x.png", orientation=lay, scan=scan, localization=mask, explanation=found)
+    (tmp_path / "x.png").write_bytes(b"")
+    Results(tmp_path / "out").folder.mkdir()
+    Results(tmp_path / "out").write(report, tmp_path / "x.png")
+    with Image.open(tmp_path / "out" / "x.overlay.png") as overlay, Image.open(tmp_path / "out" / "x.mask.png") as mask:
+        assert overlay.size == (60, 80)
+        assert np.array_equal(np.asarray(mask) == 255, came > 0)
 
 
 @pytest.mark.parametrize("theirs", ["scan.json", "scan.pdf", "scan.mask.png", "scan.overlay.png", "scan.mask.nii.gz"])

@@ -51,7 +51,9 @@ def test_a_step_past_the_limit_says_so_and_a_clock_says_where():
     step()  # the pace is over
 
 
-@pytest.mark.parametrize(("clocked", "stage"), [("gate", "gate"), ("localization", "diagnosis")])
+@pytest.mark.parametrize(
+    ("clocked", "stage"), [("gate", "gate"), ("orientation", "gate"), ("localization", "diagnosis")]
+)
 def test_what_breaks_in_a_stage_keeps_its_cause_and_no_word_of_it(clocked: str, stage: str):
     with pytest.raises(StageFailed) as caught, Clock({})(clocked):
         raise RuntimeError("/home/jane/doe.png")

@@ -116,18 +116,14 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _pipeline(weights: Path) -> tuple[Any, Mapping[str, str]]:
-    """The verdict of these weights, and the hashes of what decides it; one core an image: two at once beat two on one.
-
-    Networks that outline volumes change nothing that is watched.
-    """
+    """The verdict of these weights, and the hashes that decide it; one core an image: two at once beat two on one."""
     import torch
 
     from mri_models.pipeline import Pipeline
 
     torch.set_num_threads(1)
     pipeline = Pipeline.from_pretrained(weights)
-    seen = {name: digest for name, digest in pipeline.hashes.items() if name not in pipeline.volume_outlines}
-    return pipeline.verdict, seen
+    return pipeline.verdict, pipeline.judges
 
 
 def _cache(options: argparse.Namespace) -> Path:

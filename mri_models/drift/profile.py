@@ -34,8 +34,11 @@ class Profile:
     facts: Mapping[str, Any]
 
     def stale(self, models: Mapping[str, str]) -> list[str]:
-        """Models whose weights are not those of the reference any more: their scores can't be compared."""
-        return sorted(name for name, digest in self.models.items() if models.get(name) != digest)
+        """Models whose weights are not those that judged the reference, or that did not: scores can't be compared.
+
+        models: SHA-256 by name of all that judge an image now.
+        """
+        return sorted(name for name in {*self.models, *models} if models.get(name) != self.models.get(name))
 
     def save(self, folder: Path) -> None:
         """Write profile.safetensors and profile.json."""

@@ -10,6 +10,7 @@ import numpy as np
 from mri_models.classify import Classifier
 from mri_models.evaluation.collect import Read, as_stored, thin
 from mri_models.evaluation.metrics import Outcomes
+from mri_models.evaluation.outlines import Upright, left_alone
 from mri_models.localize import Segmenter
 from mri_models.report import HEALTHY, TUMOURS
 from mri_models.training.brains import healed_brains
@@ -28,14 +29,19 @@ def agreed(stage: Outcomes, samples: Sequence[Sample], tumours: Segmenter, read:
 
 
 def healed_heads(
-    brain: Classifier, tumours: Segmenter, samples: Sequence[Sample], split: str, limit: int | None
+    brain: Classifier,
+    tumours: Segmenter,
+    samples: Sequence[Sample],
+    split: str,
+    limit: int | None,
+    upright: Upright = left_alone,
 ) -> dict[str, dict[str, float | int]]:
     """{question: {"share", "images"}} on the split's tumour slices whose sick half was replaced (heal.py).
 
     No hospital of the corpus scanned healthy heads with contrast medium, which is how tumours are scanned.
     """
     outlined = thin([sample for sample in samples if sample.split == split and sample.mask], limit)
-    scans = [scan for _, scan in healed_brains(outlined, split)]
+    scans = [upright(scan)[0] for _, scan in healed_brains(outlined, split)]
     if not scans:
         return {}
     accepted = [(scan, answer.label) for scan in scans if (answer := brain(scan)).accepted]

@@ -20,13 +20,13 @@ from mri_models.evaluation.segmentation import by_patient
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.knee import LABELS, NAME, NO_TEAR, TEAR, TearRule
 from mri_models.localize import Segmenter
-from mri_models.orientation import as_it_came
+from mri_models.orientation import mask_as_it_came
 from mri_models.pipeline import BODY_PART, Pipeline
 from mri_models.training.exams import INTACT, PARTIAL, TORN, find_exams, middle, read_slices
 from mri_models.training.knee import exchange, notch
 from mri_models.training.knee_rule import chooses
 from mri_models.training.outlines import EXTERNAL, NOTED, Outlined, knees
-from mri_models.types import Mask, Orientation, Prediction, Scan
+from mri_models.types import Mask, Prediction, Scan
 
 LONGEST = 448  # px: the corpus' own size
 BATCH = 8
@@ -67,15 +67,9 @@ class Reader:
         stands = [self.upright(scan) for scan in scans]
         masks = self.segmenter.masks([scan for scan, _ in stands])
         return [
-            (put_back(mask, lay), self.rule(mask, self.parts(scan)))
+            (mask_as_it_came(mask, lay), self.rule(mask, self.parts(scan)))
             for mask, (scan, lay) in zip(masks, stands, strict=True)
         ]
-
-
-def put_back(mask: Mask, lay: Orientation | None) -> Mask:
-    """The outline of an image that was turned upright, as the image came."""
-    values, probability = as_it_came(mask.values, lay), as_it_came(mask.probability, lay)
-    return dataclasses.replace(mask, values=values, probability=probability)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -55,7 +55,8 @@ def evaluate(
     figures.json, the numbers behind the Explore tab, is written with the classifiers; `only` "figures" writes it alone,
     and "classifiers" measures those together, which looks once at an image of several stages.
 
-    Every image is judged as it is served: turned upright where it surely lies.
+    Every image is judged as it is served, turned upright where it surely lies; but explanations are those of images as
+    the corpus holds them.
 
     DATA may also hold MRNet or KneeMRI in their published layouts: then the knee's answers alone are measured.
     Raises WeightsError when the weights hold no model `only`.
@@ -72,7 +73,9 @@ def evaluate(
     few = limit and 1 + limit // SLOW
     result: dict[str, Any] = {"split": split, "split_hash": split_hash(samples), "models": {}, "stages": {}}
     result["models"] |= {
-        name: digest for name, digest in pipeline.hashes.items() if _asked(only, name, pipeline.models)
+        name: digest
+        for name, digest in pipeline.hashes.items()
+        if name == ORIENTATION or _asked(only, name, pipeline.models)  # which turned what every other one saw
     }
     drawn: dict[str, StageFigures] = {}
 
@@ -88,7 +91,8 @@ def evaluate(
         if only != explore.NAME:
             result["stages"][name] = measure_stage(name, stage, outputs, out)
         if doubted and only != explore.NAME:
-            heads = healed_heads(pipeline.models[name], pipeline.outlines[TUMOUR], samples, split, limit)
+            tumours, part = pipeline.outlines[TUMOUR], (split, limit)
+            heads = healed_heads(pipeline.models[name], tumours, samples, *part, pipeline.upright)
             result["stages"][name]["questions"] |= heads
     if drawn:
         path = (METRICS.parent if kept else out) / FIGURES
@@ -137,11 +141,18 @@ def _asked(only: str, name: str, classifiers: Container[str]) -> bool:
 def merged(known: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured before with what has been measured now, model by model.
 
-    Raises DataError where that was done on other patients.
+    Raises DataError where that was done on other patients, or on images that another network turned upright.
     """
     if known.get("split_hash", new["split_hash"]) != new["split_hash"]:
         raise DataError(
             "other_patients", f"{METRICS} was measured on other patients: measure everything again, without --only."
+        )
+    before, now = (found.get("models", {}).get(ORIENTATION) for found in (known, new))
+    if before and now and before != now:
+        raise DataError(
+            "other_compass",
+            f"{METRICS} was measured on images turned by another {ORIENTATION}: measure everything again, without "
+            "--only.",
         )
     by_model = ("models", "stages", SEGMENTATION, VOLUMES)
     return known | {key: known.get(key, {}) | value if key in by_model else value for key, value in new.items()}

@@ -159,11 +159,9 @@ def strangers(pipeline: Pipeline, samples: Sequence[Sample]) -> dict[str, int]:
     found = []
     for sample in tqdm(samples, desc=f"{NAME}, no MRI", leave=False):
         scan = read_scan(sample.path)
-        if lay := pipeline.compass(scan):
-            stands = pipeline.models[GATE](scan.turned(lay.turn_deg))
-            if stands.accepted and stands.label == MRI:
-                came = pipeline.models[GATE](scan)
-                found.append(not (came.accepted and came.label == MRI))
+        if pipeline.upright(scan)[1]:
+            came = pipeline.models[GATE](scan)
+            found.append(not (came.accepted and came.label == MRI))
     return {"images": len(samples), "turned": len(found), "let_in": sum(found)}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from mri_models.page.marks import mark, turn
 from mri_models.page.text import scored
 from mri_models.page.trust import adds_up, badge, is_checked
-from mri_models.report import DOUBTS, ENGLISH, PARTS, PATTERNS, UNABLE, reason, score, tone
+from mri_models.report import DOUBTS, ENGLISH, MRI, PARTS, PATTERNS, UNABLE, lay, reason, score, tone
 from mri_models.types import DISCLAIMER, STAGES, Attribution, Prediction, Report
 
 QUESTIONS = {
@@ -51,12 +52,6 @@ METHOD_NAMES = {
     "consensus": "Consensus",
     "shap": "SHAP",
     "occlusion": "Occlusion",
-}
-_MARKS = {
-    "passed": '<path d="M5 10.5l3.4 3.4L15 6.8"/>',
-    "stopped": '<path d="M6 6l8 8M14 6l-8 8"/>',
-    "unsure": '<path d="M7.4 7.6a2.7 2.7 0 1 1 3.9 2.4c-.9.5-1.3 1-1.3 2"/><path d="M10 14.9v.1"/>',
-    "waiting": '<path d="M10 10v.1"/>',
 }
 OUTLINE = (  # an axial head, as a placeholder for the image
     '<svg class="mri-outline" viewBox="0 0 80 96" aria-hidden="true"><ellipse cx="40" cy="48" rx="36" ry="44"/>'
@@ -166,7 +161,7 @@ def subject(report: Report) -> str:
     part = report.body_part
     if part and part.accepted and part.label != "other":
         return f"{PARTS[part.label].capitalize()} MRI"
-    return "MRI" if report.gate and report.gate.accepted and report.gate.label == "mri" else "Image"
+    return "MRI" if report.gate and report.gate.accepted and report.gate.label == MRI else "Image"
 
 
 def _explanation_line(report: Report) -> str:
@@ -237,14 +232,12 @@ def _timing(report: Report) -> str:
 
 
 def _warnings(report: Report) -> str:
-    return "".join(f'<p class="mri-quiet">{escape(sentence)}</p>' for sentence in report.warnings)
+    turned = lay(report.orientation)
+    said = "".join(f'<p class="mri-quiet mri-turned">{turn(report.orientation)}{escape(line)}</p>' for line in turned)
+    others = [sentence for sentence in report.warnings if sentence not in turned]
+    return said + "".join(f'<p class="mri-quiet">{escape(sentence)}</p>' for sentence in others)
 
 
 def disclaimer() -> str:
     """What stands below every verdict."""
     return f'<p class="mri-disclaimer">{escape(DISCLAIMER)}</p>'
-
-
-def mark(state: str) -> str:
-    """The icon of a state."""
-    return f'<svg class="mri-mark" viewBox="0 0 20 20" aria-hidden="true">{_MARKS[state]}</svg>'

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import PurePath
 
 from mri_models.page import levels, render
+from mri_models.page.marks import mark
 from mri_models.page.text import scored
 from mri_models.report import OUTLINED, UNUSUAL, reason, score, tone
 from mri_models.types import VolumeReport
@@ -42,7 +43,7 @@ def verdict(report: VolumeReport) -> str:
     return (
         f'<div class="mri-verdict is-{state}" data-status="{report.status}">'
         f'<p class="mri-kicker">{escape(_subject(report))}<span>{escape(report.file)}</span></p>'
-        f"<h2>{render.mark(state)}{escape(headline(report))}</h2>"
+        f"<h2>{mark(state)}{escape(headline(report))}</h2>"
         f"<p>{_because(report)}</p>{_warnings(report)}{_timing(report)}{render.disclaimer()}</div>"
     )
 

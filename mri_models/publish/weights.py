@@ -27,7 +27,8 @@ _WORDS = """\
 # {name}
 
 The models of an open demo that describes which pattern an MRI slice resembles, how unusual it is, and when to refuse:
-a gate (is this an MRI?), the body part, a model for each supported part, and an anomaly score for brains.
+which way is up, a gate (is this an MRI?), the body part, a model for each supported part, outlines, and an anomaly
+score for brains.
 
 {disclaimer}
 

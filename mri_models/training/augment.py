@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 Rng = np.random.Generator
-LYING = 0.03  # share of images put on their side: rare, but files come that way
+LYING = 0.03  # share of images put on their left side: rare, but files come that way
 
 
 def place(

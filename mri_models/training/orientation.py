@@ -31,7 +31,8 @@ from mri_models.training.starts import lite_state
 
 KIND = "orientation"
 NEITHER = ("phantom", "fetus")  # have no upright
-LETTERED = 0.2  # share of images that get letters after they were turned: scanners print them as the image lies
+LETTERED = 0.2  # share of images that get letters after they were turned: those of `augment` turn with the image, and
+# neither may tell which way is up
 LITE = 1  # number of the EfficientNet-Lite whose ImageNet weights a run starts from
 
 

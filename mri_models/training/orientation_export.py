@@ -14,10 +14,10 @@ from transformers import TimmWrapperConfig
 from mri_models.evaluation.calibration import fit_temperature
 from mri_models.hub import WEIGHTS
 from mri_models.intake import read_scan
-from mri_models.orientation import ARCHITECTURE, CONFIG_VERSION, QUARTERS, Compass, agreed, turned
+from mri_models.orientation import ARCHITECTURE, CONFIG_VERSION, QUARTERS, Compass, together, turned
 from mri_models.pixels import stretch
 from mri_models.preprocess import InputSpec
-from mri_models.training.corpus import Sample, read_corpus, split_hash
+from mri_models.training.corpus import UPSIDE_DOWN, Sample, read_corpus, split_hash
 from mri_models.training.course import as_served, curve, publish, story, taught_by
 from mri_models.training.fit import MEAN, STD
 from mri_models.training.orientation import OrientationRecipe, load_turner, standing
@@ -35,9 +35,9 @@ def export(recipe: OrientationRecipe, data: Path, runs: Path, weights: Path) -> 
     model, samples = as_served(load_turner(runs, recipe.name)), read_corpus(data)
     spec, judged = InputSpec(recipe.size, MEAN, STD), standing(samples, "val")
     logits = all_ways(Compass(model.timm_model, spec, 1.0, 1.0, ""), judged)
-    together = agreed(logits)
-    temperature = fit_temperature(together, np.zeros(len(judged), int))
-    shares, seems = softmax(together / temperature, axis=1), logits.argmax(2)
+    said = together(logits)
+    temperature = fit_temperature(said, np.zeros(len(judged), int))
+    shares, seems = softmax(said / temperature, axis=1), logits.argmax(2)
     threshold = least(shares, seems[:, 0] > 0, [sample.source for sample in judged], 1 - recipe.upright_kept)
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +53,7 @@ def export(recipe: OrientationRecipe, data: Path, runs: Path, weights: Path) -> 
         "validation": answers(shares, seems, threshold),
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "split_hash": split_hash(samples),
+        "upside_down": hashlib.sha256(UPSIDE_DOWN.read_bytes()).hexdigest(),  # the list of what had to be turned
         "seed": recipe.seed,
         "sources": seen["sources"],
         "images": {"train": seen["images"], "val": len(judged), "shown": recipe.images},
@@ -86,17 +87,18 @@ def all_ways(compass: Compass, samples: Sequence[Sample]) -> np.ndarray:
     return np.stack(found)
 
 
-def least(shares: np.ndarray, suspect: np.ndarray, sources: Sequence[str], turned: float) -> float:
+def least(shares: np.ndarray, suspect: np.ndarray, sources: Sequence[str], allowed: float) -> float:
     """The threshold of RULE, in [0.5, 1].
 
     shares: (N, 4) probabilities of how upright images lie. suspect: (N,) bool, whether they seem to lie at first sight.
+    allowed: the share of them that may be turned.
     """
     wrong = np.where(suspect & (shares.argmax(1) > 0), shares.max(1), 0.0)
     _, of_row, sizes = np.unique(sources, return_inverse=True, return_counts=True)
     order = np.argsort(-wrong)
     score = 0.0
     for weights in (np.ones(len(wrong)), 1 / sizes[of_row]):
-        beyond = np.cumsum(weights[order]) / weights.sum() > turned
+        beyond = np.cumsum(weights[order]) / weights.sum() > allowed
         score = max(score, wrong[order][beyond.argmax()])  # the surest mistake that must not be made
     return min(1.0, max(0.5, float(np.ceil(score * 1e4 + 1) / 1e4)))
 
@@ -107,10 +109,11 @@ def answers(shares: np.ndarray, seems: np.ndarray, threshold: float) -> dict[str
     shares: (N, 4) of how upright images lie. seems: (N, 4) how each way of them lies at first sight, 0 for upright.
     """
     right, sure, suspect = shares.argmax(1) == 0, shares.max(1) >= threshold, seems > 0
+    lies = (shares.argmax(1)[:, None] + np.arange(1, QUARTERS)) % QUARTERS > 0  # what all ways say of each turned one
     return {
         "told_at_once": round(float((seems == np.arange(QUARTERS)).mean()), 4),
         "told": round(float(right.mean()), 4),
         "upright_turned": round(float((suspect[:, 0] & ~right & sure).mean()), 4),
         "righted": round(float((suspect[:, 1:] & (right & sure)[:, None]).mean()), 4),
-        "turned_wrongly": round(float((suspect[:, 1:] & (~right & sure)[:, None]).mean()), 4),
+        "turned_wrongly": round(float((suspect[:, 1:] & (~right & sure)[:, None] & lies).mean()), 4),
     }

@@ -38,7 +38,6 @@ class Report:
 
     file: str
     rejection: Rejection | None = None
-    orientation: Orientation | None = None
     gate: Prediction | None = None
     body_part: Prediction | None = None
     diagnosis: Prediction | None = None
@@ -53,6 +52,7 @@ class Report:
     models: Mapping[str, str] = field(default_factory=dict)
     input_sha256: str | None = None
     scan: Scan | None = None
+    orientation: Orientation | None = None
 
     @property
     def located(self) -> bool:

@@ -173,6 +173,7 @@ class VolumeReport:
             "schema": SCHEMA,
             "status": self.status,
             "rejection": rejection and {"stage": rejection.stage, "code": rejection.code, "message": rejection.message},
+            "orientation": None,  # slices are never turned
             "volume": volume and volume.to_dict(),
             "coverage": volume
             and {
