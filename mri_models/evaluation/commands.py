@@ -14,7 +14,7 @@ LEAKY = ("efficientnet", "frozen_logistic", "frozen_svm", "handmade_svm_grid", "
 EVERYTHING = {
     "evaluate": ("stages", "turned", "anomaly", "segmentation", "discs", "volumes", "knee", "explanations"),
     "unseen --write": ("unseen",),
-    "drift simulate --images 24": ("drift",),
+    "drift simulate": ("drift",),
     "baselines": ("baselines",),
     " ".join(["baselines --leak", *(f"--only {name}" for name in LEAKY)]): ("baselines",),
     "baselines --preparation": ("preparations",),
