@@ -122,7 +122,8 @@ def test_the_classifiers_are_measured_together_without_the_rest(pipeline, corpus
     evaluate(pipeline, corpus, tmp_path, limit=8, only="classifiers")
 
     result = json.loads((tmp_path / "metrics.json").read_text())
-    assert result["models"].keys() == result["stages"].keys() == pipeline.models.keys()
+    assert result["stages"].keys() == pipeline.models.keys()
+    assert result["models"].keys() == {*pipeline.models, "orientation"}  # which turned what they saw
     assert (tmp_path / "figures.json").is_file()
     assert "anomaly" not in result
 
