@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 from torch import nn
-from transformers import AutoModelForImageClassification
+from transformers import AutoModelForImageClassification, TimmWrapperForImageClassification
 
 from mri_models.calibration import Calibration
 from mri_models.fold import Runner, folded
@@ -93,15 +93,10 @@ class Classifier:
         """
         digest = verify(folder)
         with loading(folder, "a classifier"):
-            model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-            config, mri = model.config, model.config.mri
-            check_version(folder, mri, CONFIG_VERSION)
-            spec = InputSpec(
-                mri["input_size"], tuple(config.pretrained_cfg["mean"]), tuple(config.pretrained_cfg["std"])
-            )
-            labels = tuple(config.id2label[i] for i in range(config.num_labels))
+            model, spec = read_model(folder, CONFIG_VERSION)
+            labels = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
             ood = MahalanobisScore.from_arrays(load_file(folder / "ood.safetensors"))
-            calibration = Calibration.from_config(mri)
+            calibration = Calibration.from_config(model.config.mri)
         network = model.timm_model.to(device, memory_format=torch.channels_last)
         return cls(network, labels, spec, calibration, ood, digest)
 
@@ -190,6 +185,17 @@ class Classifier:
 
     def __call__(self, scan: Scan) -> Prediction:
         return self.judge(self.look(scan))
+
+
+def read_model(folder: Path, version: int) -> tuple[TimmWrapperForImageClassification, InputSpec]:
+    """The network of a model folder with what it expects, for use inside `loading`; its config has "mri".
+
+    Raises WeightsError for a config of another version.
+    """
+    model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    mri, inputs = model.config.mri, model.config.pretrained_cfg
+    check_version(folder, mri, version)
+    return model, InputSpec(mri["input_size"], tuple(inputs["mean"]), tuple(inputs["std"]))
 
 
 def share_trunks(classifiers: Iterable[Classifier]) -> None:

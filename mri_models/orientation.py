@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
-from transformers import AutoModelForImageClassification
 
+from mri_models.classify import read_model
 from mri_models.fold import Runner, folded
-from mri_models.hub import check_version, loading, verify
+from mri_models.hub import loading, verify
 from mri_models.pixels import stretch
 from mri_models.preprocess import InputSpec, to_batch
 from mri_models.types import Mask, Orientation, Scan
@@ -75,13 +75,8 @@ class Compass:
         """
         digest = verify(folder)
         with loading(folder, "an orientation network"):
-            model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-            config, mri = model.config, model.config.mri
-            check_version(folder, mri, CONFIG_VERSION)
-            spec = InputSpec(
-                mri["input_size"], tuple(config.pretrained_cfg["mean"]), tuple(config.pretrained_cfg["std"])
-            )
-            rule = float(mri["temperature"]), float(mri["threshold"])
+            model, spec = read_model(folder, CONFIG_VERSION)
+            rule = float(model.config.mri["temperature"]), float(model.config.mri["threshold"])
         return cls(model.timm_model.to(device, memory_format=torch.channels_last), spec, *rule, digest)
 
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from mri_models.errors import DataError, WeightsError
 from mri_models.evaluation import explanations, explore, figures
 from mri_models.evaluation.agreement import agreed, healed_heads
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
-from mri_models.evaluation.collect import Outputs, Read, collect_all, labelled, outcomes, thin
+from mri_models.evaluation.collect import Outputs, Read, as_stored, collect_all, labelled, outcomes, thin
 from mri_models.evaluation.discs import measure_discs, write_disc_tables
 from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
@@ -29,7 +29,6 @@ from mri_models.evaluation.turned import NAME as TURNED
 from mri_models.evaluation.turned import measure_turned, write_turned_tables
 from mri_models.evaluation.volumetric import measure_volumes, write_volume_tables
 from mri_models.figures import FIGURES, StageFigures
-from mri_models.intake import read_scan
 from mri_models.knee import NAME as KNEE
 from mri_models.levels import Box, disc_boxes
 from mri_models.localize import TUMOUR
@@ -80,7 +79,7 @@ def evaluate(
     drawn: dict[str, StageFigures] = {}
 
     def read(sample: Sample) -> Scan:
-        return pipeline.upright(read_scan(sample.path))[0]
+        return pipeline.upright(as_stored(sample))[0]
 
     for name, outputs in answers(pipeline, samples, (split, limit), only, read).items():
         stage = outcomes(pipeline.models[name], outputs, name.removeprefix(DIAGNOSIS))

@@ -16,13 +16,12 @@ from mri_models.evaluation.segmentation import by_patient
 from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.intake import read_scan
 from mri_models.orientation import NAME as ORIENTATION
-from mri_models.orientation import QUARTERS, Compass, turned
+from mri_models.orientation import QUARTERS, Compass
 from mri_models.pipeline import BODY_PART, BRAIN, GATE, Pipeline
-from mri_models.pixels import stretch
 from mri_models.preprocess import to_batch
 from mri_models.report import HEALTHY, MRI, TUMOURS
 from mri_models.training.corpus import IGNORE, TASKS, Sample
-from mri_models.training.orientation import NEITHER
+from mri_models.training.orientation import four_ways, standing
 
 NAME = "turned"
 JUDGES = (ORIENTATION, GATE, BODY_PART, BRAIN)
@@ -57,31 +56,29 @@ class Row:
 def measure_turned(pipeline: Pipeline, samples: Sequence[Sample], split: str, limit: int | None) -> dict[str, Any]:
     """The part of metrics.json about turned images: "models" (hashes), "questions", "compass" by body part and source,
     and "strangers", what is turned that is no MRI."""
-    chosen = [s for s in samples if s.split == split and s.body_part not in NEITHER]
-    mri = thin([s for s in chosen if s.modality == MRI], limit)
-    rows = [look(pipeline, sample) for sample in tqdm(mri, desc=NAME, leave=False)]
+    mri, others = standing(samples, split), [s for s in samples if s.split == split and s.modality != MRI]
+    rows = [look(pipeline, sample) for sample in tqdm(thin(mri, limit), desc=NAME, leave=False)]
     parts = {part: [row for row in rows if row.sample.body_part == part] for part in PARTS}
-    others = [row for row in rows if row.sample.body_part not in PARTS]
-    asked = {f"{part} accepted as {part}": found for part, found in parts.items()}
-    asked["other body parts let in"] = others
+    parts["other body parts"] = [row for row in rows if row.sample.body_part not in PARTS]
+    asked = {f"{part} accepted as {part}": parts[part] for part in PARTS}
+    asked["other body parts let in"] = parts["other body parts"]
     four = [row for row in rows if pattern_of(row.sample) in FOUR]
     asked |= {"brain patterns accepted and right": four, "brain patterns accepted and wrong": four}
     sources = {row.sample.source: [] for row in sorted(rows, key=lambda row: row.sample.source)}
     for row in rows:
         sources[row.sample.source].append(row)
-    told = parts | {"other body parts": others} | sources
+    told = parts | sources
     return {
         "models": {name: pipeline.hashes[name] for name in JUDGES},
         "questions": [{"question": q} | answered(q, found) for q, found in asked.items() if found],
         "compass": [{"images": name} | judged(found) for name, found in told.items() if found],
-        "strangers": strangers(pipeline, thin([s for s in chosen if s.modality != MRI], limit)),
+        "strangers": strangers(pipeline, thin(others, limit)),
     }
 
 
 def look(pipeline: Pipeline, sample: Sample) -> Row:
     """One image in four ways, upright first."""
-    pixels = stretch(read_scan(sample.path).pixels)
-    images = [turned(pixels, quarters - sample.lies) for quarters in range(QUARTERS)]
+    images = four_ways(sample)
     ways, said = pipeline.compass.logits(images), answers(pipeline, images, sample)
     served = [way(pipeline.compass, ways, quarters, said[MRI]) for quarters in range(QUARTERS)]
     return Row(sample, ways, said, np.array(served))

@@ -10,7 +10,7 @@ from typing import Any
 from mri_models.hub import CONFIG
 from mri_models.training.anomaly import Curve
 from mri_models.training.anomaly_fit import MARGIN
-from mri_models.training.card import CITATIONS
+from mri_models.training.card import credits_of
 from mri_models.types import DISCLAIMER
 
 MEANING = {
@@ -87,7 +87,7 @@ Normal below {low:.2f}, borderline from {low:.2f}, anomalous from {high:.2f}. Ru
 Patients are divided once for all (split hash `{mri["split_hash"][:12]}`); test patients chose nothing. Stored are
 weights, features and scores of normal brains, never an image.
 
-{_cited(mri)}
+{credits_of(sorted({*mri["sources"], *mri["validation_sources"]}))}
 
 ## Use
 
@@ -143,10 +143,3 @@ def _curves(mri: Mapping[str, Any]) -> str:
             f"brains ({run.gap:+.1%}). Its own components divide validation patients with AUROC {auroc:.3f}."
         )
     return "\n".join(lines)
-
-
-def _cited(mri: Mapping[str, Any]) -> str:
-    sources = sorted({*mri["sources"], *mri["validation_sources"]})
-    cited = [f"- {CITATIONS[source]}" for source in sources if source in CITATIONS]
-    others = ", ".join(source for source in sources if source not in CITATIONS)
-    return "\n".join([*cited, *([f"- other sources: {others}"] if others else [])])

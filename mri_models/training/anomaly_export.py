@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from mri_models.anomaly import CONFIG_VERSION, MEMORY, NAME, Observer
 from mri_models.autoencoder import Autoencoder
 from mri_models.classify import Classifier
+from mri_models.evaluation.collect import as_stored
 from mri_models.hub import CONFIG, WEIGHTS, beside
 from mri_models.localize import TUMOUR, Segmenter
 from mri_models.normals import COMPONENTS, Evidence, NormalMemory, head_of
@@ -37,7 +38,6 @@ from mri_models.training.anomaly_fit import (
     measure,
     normal_moments,
     patch_bank,
-    read_scans,
     redrawn,
     remember,
     thresholds,
@@ -122,9 +122,9 @@ def fit_each(
     samples = [*judged, *(sample for sample, _ in healed)]
 
     def scans() -> Iterator[Scan]:
-        return chain(read_scans(judged), (scan for _, scan in healed))
+        return chain(map(as_stored, judged), (scan for _, scan in healed))
 
-    seen = gather(observer, read_scans(normals), len(normals))
+    seen = gather(observer, map(as_stored, normals), len(normals))
     found = gather(observer, chain(scans(), augmented(scans())), 2 * len(samples))
     bank = patch_bank(seen, seed)
     fits = []

@@ -25,7 +25,6 @@ from tqdm.auto import tqdm
 from mri_models.anomaly import Observer
 from mri_models.autoencoder import Autoencoder, similarity
 from mri_models.evaluation.calibration import fit_mahalanobis
-from mri_models.intake import read_scan
 from mri_models.normals import COMPONENTS, Z_LIMIT, Evidence, NormalMemory
 from mri_models.ood import unit_length
 from mri_models.pixels import stretch
@@ -105,11 +104,6 @@ def gather(observer: Observer, scans: Iterable[Scan], count: int) -> list[Eviden
             found += observer(part)
             bar.update(len(part))
     return found
-
-
-def read_scans(samples: Sequence[Sample]) -> Iterator[Scan]:
-    """Corpus images as they are."""
-    return (read_scan(sample.path) for sample in samples)
 
 
 def augmented(scans: Iterable[Scan]) -> Iterator[Scan]:

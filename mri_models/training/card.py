@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,6 @@ def write_card(folder: Path, recipe: Recipe, taught: Recipe | None = None) -> No
     labels = config["label_names"]
     least = {label: "never accepted" if t > 1 else f"{t:.2f}" for label, t in mri["thresholds"].items()}
     thresholds = "\n".join(f"| {label} | {least[label]} |" for label in labels)
-    cited = "\n".join(f"- {CITATIONS[source]}" for source in mri["sources"] if source in CITATIONS)
-    others = ", ".join(source for source in mri["sources"] if source not in CITATIONS)
     (folder / "README.md").write_text(
         f"""---
 library_name: transformers
@@ -87,8 +85,7 @@ validation images, many of them perturbed, are refused (Mahalanobis distance, Le
 Patients are divided once for all (split hash `{mri["split_hash"][:12]}`); test patients chose nothing. Several sources
 forbid commercial use or have unconfirmed terms, so these weights are for research and teaching only.
 
-{cited}
-- other sources: {others}
+{credits_of(mri["sources"])}
 
 ## Use
 
@@ -102,6 +99,13 @@ or, with calibration and refusal, `mri_models.Pipeline.from_pretrained()("scan.p
 """,
         encoding="utf-8",
     )
+
+
+def credits_of(sources: Sequence[str]) -> str:
+    """The data of these sources as a Markdown list; those without a citation by name, in its last line."""
+    others = ", ".join(source for source in sources if source not in CITATIONS)
+    cited = [f"- {CITATIONS[source]}" for source in sources if source in CITATIONS]
+    return "\n".join([*cited, *([f"- other sources: {others}"] if others else [])])
 
 
 def lessons(recipe: Recipe) -> str:

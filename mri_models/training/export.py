@@ -75,15 +75,7 @@ def rounded(network: MultiTask, recipe: Recipe, folder: Path) -> Classifier:
 
 def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> None:
     """model.safetensors in half precision (norm statistics stay in single) and the config that rebuilds it."""
-    labels = TASKS[recipe.head]
-    cfg = {"input_size": [3, recipe.serve_size, recipe.serve_size], "mean": list(MEAN), "std": list(STD)}
-    config = TimmWrapperConfig(
-        architecture=recipe.network,
-        model_args=dict(recipe.network_args) or None,
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
-        pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
-    )
+    config = wrapper(recipe.network, TASKS[recipe.head], recipe.serve_size, dict(recipe.network_args))
     model = TimmWrapperForImageClassification(config)
     fill(model.timm_model, network, recipe.head)
     state = model.timm_model.state_dict()
@@ -91,9 +83,23 @@ def write_weights(network: MultiTask, recipe: Recipe, folder: Path) -> None:
         f"timm_model.{key}": (value.half() if value.ndim > 1 else value).contiguous() for key, value in state.items()
     }
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
-    config.architectures = ["TimmWrapperForImageClassification"]
-    config.dtype = "float32"
     config.save_pretrained(folder)
+
+
+def wrapper(
+    architecture: str, labels: Sequence[str], size: int, arguments: dict[str, object] | None = None
+) -> TimmWrapperConfig:
+    """The config from which `transformers` rebuilds a timm network that was trained here."""
+    cfg = {"input_size": [3, size, size], "mean": list(MEAN), "std": list(STD)}
+    return TimmWrapperConfig(
+        architecture=architecture,
+        architectures=["TimmWrapperForImageClassification"],
+        dtype="float32",
+        model_args=arguments or None,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
+    )
 
 
 def fill(model: nn.Module, network: MultiTask, task: str) -> None:

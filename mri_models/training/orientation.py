@@ -18,7 +18,9 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, set_seed
 
+from mri_models.intake import read_scan
 from mri_models.orientation import ARCHITECTURE, QUARTERS, turned
+from mri_models.pixels import stretch
 from mri_models.preprocess import InputSpec, letterbox, normalise
 from mri_models.training.augment import augment, text
 from mri_models.training.corpus import Sample, read_corpus, read_pixels
@@ -112,6 +114,13 @@ def load_orientation_recipe(name_or_path: str, changes: Iterable[str] = ()) -> O
 def standing(samples: Sequence[Sample], split: str) -> list[Sample]:
     """The MRI of a split that have an upright; which of them do not stand so in the corpus, `Sample.lies` says."""
     return [s for s in samples if s.split == split and s.modality == "mri" and s.body_part not in NEITHER]
+
+
+def four_ways(sample: Sample) -> list[np.ndarray]:
+    """The image as networks see it, (H, W) float32 in [0, 1]: upright, and turned by 90, 180 and 270 degrees against
+    the clock."""
+    pixels = stretch(read_scan(sample.path).pixels)
+    return [turned(pixels, quarters - sample.lies) for quarters in range(QUARTERS)]
 
 
 def shares(samples: Sequence[Sample], mix: dict[str, float]) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mri_models.hub import CONFIG
-from mri_models.training.card import CITATIONS
+from mri_models.training.card import credits_of
 from mri_models.types import DISCLAIMER
 
 
@@ -14,8 +14,6 @@ def write_card(folder: Path) -> None:
     """Write FOLDER/README.md from FOLDER/config.json."""
     mri = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["mri"]
     images, checked = mri["images"], mri["validation"]
-    cited = "\n".join(f"- {CITATIONS[source]}" for source in mri["sources"] if source in CITATIONS)
-    others = ", ".join(source for source in mri["sources"] if source not in CITATIONS)
     best = min(mri["curve"], key=lambda look: look["nll"])
     (folder / "README.md").write_text(
         f"""---
@@ -59,8 +57,7 @@ on validation patients was kept: {best["nll"]:.3f}, with {best["accuracy"]:.3f} 
 
 ## Data
 
-{cited}
-- other sources: {others}
+{credits_of(mri["sources"])}
 """,
         encoding="utf-8",
     )

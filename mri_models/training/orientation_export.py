@@ -9,18 +9,16 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 from tqdm.auto import tqdm
-from transformers import TimmWrapperConfig
 
 from mri_models.evaluation.calibration import fit_temperature
 from mri_models.hub import WEIGHTS
-from mri_models.intake import read_scan
-from mri_models.orientation import ARCHITECTURE, CONFIG_VERSION, QUARTERS, Compass, together, turned
-from mri_models.pixels import stretch
+from mri_models.orientation import ARCHITECTURE, CONFIG_VERSION, QUARTERS, Compass, together
 from mri_models.preprocess import InputSpec
 from mri_models.training.corpus import UPSIDE_DOWN, Sample, read_corpus, split_hash
 from mri_models.training.course import as_served, curve, publish, story, taught_by
+from mri_models.training.export import wrapper
 from mri_models.training.fit import MEAN, STD
-from mri_models.training.orientation import OrientationRecipe, load_turner, standing
+from mri_models.training.orientation import OrientationRecipe, four_ways, load_turner, standing
 from mri_models.training.orientation_card import write_card
 
 LABELS = ("upright", *(f"turned by {90 * quarters} degrees against the clock" for quarters in range(1, QUARTERS)))
@@ -43,7 +41,7 @@ def export(recipe: OrientationRecipe, data: Path, runs: Path, weights: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     publish(model, folder / WEIGHTS)
     seen = taught_by(standing(samples, "train"))
-    config = wrapper(recipe.size)
+    config = wrapper(ARCHITECTURE, LABELS, recipe.size)
     config.mri = {
         "version": CONFIG_VERSION,
         "input_size": recipe.size,
@@ -64,27 +62,9 @@ def export(recipe: OrientationRecipe, data: Path, runs: Path, weights: Path) -> 
     return folder
 
 
-def wrapper(size: int) -> TimmWrapperConfig:
-    """The config that rebuilds the network."""
-    cfg = {"input_size": [3, size, size], "mean": list(MEAN), "std": list(STD)}
-    config = TimmWrapperConfig(
-        architecture=ARCHITECTURE,
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: i for i, label in enumerate(LABELS)},
-        pretrained_cfg=cfg | {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "border"},
-    )
-    config.architectures = ["TimmWrapperForImageClassification"]
-    config.dtype = "float32"
-    return config
-
-
 def all_ways(compass: Compass, samples: Sequence[Sample]) -> np.ndarray:
     """(N, 4, 4) logits of images upright and turned by 90, 180 and 270 degrees against the clock."""
-    found = []
-    for sample in tqdm(samples, leave=False):
-        pixels = stretch(read_scan(sample.path).pixels)
-        found.append(compass.logits([turned(pixels, quarters - sample.lies) for quarters in range(QUARTERS)]))
-    return np.stack(found)
+    return np.stack([compass.logits(four_ways(sample)) for sample in tqdm(samples, leave=False)])
 
 
 def least(shares: np.ndarray, suspect: np.ndarray, sources: Sequence[str], allowed: float) -> float:
