@@ -31,6 +31,7 @@ learned to. {DISCLAIMER}
 **Network** EfficientNet-Lite1 (Tan & Le 2019), {mri["input_size"]} px, four classes: upright, turned by 90, 180 and 270
 degrees against the clock. It looks at the image before the gate does. One that seems to stand costs that one look; one
 that seems to lie is looked at in all four ways, and what they say together (the sum of the log-likelihoods) decides.
+
 **Use** An image that surely lies (probability from {mri["threshold"]:.2f}) is turned, if the gate takes the turned
 image for an MRI; everything after that is about the turned image. Slices of volumes are never turned: their files say
 how they lie.
