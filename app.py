@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mri_models.page.explore import STYLE_SHEET as EXPLORE_STYLE
 from mri_models.page.explore import Explorer, explore_tab
 from mri_models.page.gallery import Example, gallery, load_examples
 from mri_models.page.monitor import Player, drift_call, monitor_tab
-from mri_models.page.session import NUMBER_JS, Session
+from mri_models.page.session import NUMBER_JS, Answer, Ordered, Session
 from mri_models.page.shown import File, Reader, Shown
 from mri_models.page.theme import STYLE_SHEET, ReadingRoom
 from mri_models.page.traffic import (
@@ -67,7 +68,7 @@ def build_app(pipeline: Pipeline, examples: Path = EXAMPLES, volumes: VolumePipe
     traffic = Traffic()
     reader = Reader(pipeline, monitor.remember, traffic=traffic, **lend)
     volume_reader = VolumeReader(volumes or VolumePipeline(pipeline), traffic=traffic, **lend)
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
+    with Ordered(title=TITLE, analytics_enabled=False, delete_cache=(600, 600), fill_width=True) as demo:
         gr.HTML(frame.header(), apply_default_css=False)
         with gr.Tabs():
             with gr.Tab("Analyse"):
@@ -106,16 +107,16 @@ def launch(demo: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 
 
 def _connect(desk: Desk, reader: Reader, examples: Mapping[str, Example]) -> None:
-    def show(session: Session, asked: int, file: File) -> dict[Any, Any]:
+    def show(session: Session, asked: int, file: File) -> Answer:
         seen = dataclasses.replace(reader.look(file), asked=asked)
-        return _answer(desk, seen) if session.show(asked) else gr.skip()
+        return Answer(_answer(desk, seen), partial(session.show, asked))
 
     @handler
-    def show_upload(session: Session, asked: int, file: str) -> dict[Any, Any]:
+    def show_upload(session: Session, asked: int, file: str) -> Answer:
         return show(session, asked, file)
 
     @handler
-    def show_example(session: Session, asked: int, event: gr.EventData) -> dict[Any, Any]:
+    def show_example(session: Session, asked: int, event: gr.EventData) -> Answer:
         return show(session, asked, examples[event.name].path)
 
     numbered = [desk.session, desk.asked]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -13,13 +14,13 @@ from gradio.events import Dependency
 from mri_models.explain import METHODS, QUICK
 from mri_models.page import maps, outlined, render
 from mri_models.page.desk import Desk
-from mri_models.page.session import Session
+from mri_models.page.session import Answer, Session
 from mri_models.page.shown import GONE, Reader, Shown
 from mri_models.page.viewer import view
 from mri_models.types import Report
 
-Answer = dict[Any, Any]
-Result = tuple[Shown, Answer]  # what was worked out, and what is to change
+Changes = dict[Any, Any]
+Result = tuple[Shown, Changes]  # what was worked out, and what is to change
 FAILED = "The map could not be worked out. Choose a method to try again."
 
 
@@ -107,20 +108,19 @@ def _connect_comparison(
     return events
 
 
-def _while_shown(desk: Desk, event: Callable[..., Result]) -> Callable[..., Answer]:
+def _while_shown(desk: Desk, event: Callable[..., Result]) -> Callable[..., Changes]:
     """An event of the image on screen, which changes nothing once another one stands there; tells what failed."""
 
-    def guarded(session: Session, seen: Shown | None, *choice: str) -> Answer:
+    def guarded(session: Session, seen: Shown | None, *choice: str) -> Changes:
         if seen is None:
             return {desk.note: render.no_map(GONE)}
+        stands = partial(session.shows, seen.asked)
         if not seen.explainable:
-            return {desk.note: unexplained(seen.report)}
-        seen, answer = event(seen, *choice)
-        if not session.shows(seen.asked):
-            return gr.skip()
-        if seen.failed:
+            return Answer({desk.note: unexplained(seen.report)}, stands)
+        seen, changes = event(seen, *choice)
+        if seen.failed and stands():
             gr.Warning(seen.failed)
-        return answer
+        return Answer(changes, stands)
 
     return guarded
 
@@ -130,7 +130,7 @@ def unexplained(report: Report) -> str:
     return render.no_map(render.missing(report, "No stage accepted this image: nothing to explain."))
 
 
-def _mapped(desk: Desk, seen: Shown) -> Answer:
+def _mapped(desk: Desk, seen: Shown) -> Changes:
     """Everything that shows the current map; where it failed, what stood there before stays."""
     if seen.failed:
         return {desk.note: render.no_map(FAILED)}
@@ -142,7 +142,7 @@ def _mapped(desk: Desk, seen: Shown) -> Answer:
     }
 
 
-def _compared(desk: Desk, seen: Shown) -> Answer:
+def _compared(desk: Desk, seen: Shown) -> Changes:
     """The maps side by side, once there are two, and the button for those that are missing."""
     enough = len(seen.maps) > 1
     busy = seen.missing[0] if seen.comparing and seen.missing else None

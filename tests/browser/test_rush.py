@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
+import gradio as gr
 import pytest
 from fakes import scan_png
 from playwright.sync_api import Page, Route, expect
@@ -155,6 +156,35 @@ def test_the_example_clicked_last_is_the_one_that_stands(visit: Visits, fake: Sl
     expect(page.locator("#verdict .mri-kicker")).to_contain_text(names[2])
     expect(page.locator("#view .mri-over")).to_be_visible()
     expect(page.locator("#view .mri-under")).to_have_attribute("alt", f"{names[2]}, as the models see it")
+
+
+def test_an_answer_delayed_on_its_way_to_the_screen_does_not_replace_a_later_one(
+    visit: Visits, fake: Slow, monkeypatch: pytest.MonkeyPatch
+):
+    fake.explaining.set()
+    fake.checking.set()
+    page = visit()
+    tiles = page.locator("#gallery [data-example]")
+    first, last = (tiles.nth(place).get_attribute("data-example") for place in (0, 2))
+    delayed, go_on = Event(), Event()
+    postprocess = gr.HTML.postprocess
+
+    def slow(component: gr.HTML, value: str | None) -> Any:
+        if value and "mri-kicker" in value and first in value:
+            delayed.set()
+            assert go_on.wait(120)
+        return postprocess(component, value)
+
+    monkeypatch.setattr(gr.HTML, "postprocess", slow)
+    tiles.nth(0).click()
+    assert delayed.wait(60)
+    tiles.nth(2).click()
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text(last)
+    go_on.set()
+    expect(page.locator("#way .progress-text")).to_have_count(0)
+    expect(page.locator("#verdict .mri-kicker")).to_contain_text(last)
+    expect(page.locator("#maps .mri-badge.is-passed")).to_have_count(2)
+    expect(page.locator("#view .mri-under")).to_have_attribute("alt", f"{last}, as the models see it")
 
 
 def test_the_volume_clicked_last_is_the_one_that_stands(visit: Visits, fake: Slow):
