@@ -70,6 +70,13 @@ class DiscNet(nn.Module, PyTorchModelHubMixin):
     def forward(self, crops: torch.Tensor, owner: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         return torch.stack(self.each(crops, owner, levels)).mean(0)
 
+    def only(self, first: int, last: int) -> DiscNet:
+        """The network of the members first to last - 1, which it shares with this one."""
+        network = DiscNet(self.shape["trunk"], self.shape["trunk_args"], 0)
+        network.members.extend(self.members[first:last])
+        network.shape["members"] = len(network.members)
+        return network
+
     def features(self, crops: torch.Tensor) -> list[torch.Tensor]:
         """(N, 3, H, W) → pooled features (N, D) of each member."""
         crops = crops.contiguous(memory_format=torch.channels_last)

@@ -23,11 +23,25 @@ from mri_models.evaluation.discs import (
     measure_discs,
     overall_of,
     same_levels,
+    shared,
+    stated,
     weighted_kappa,
 )
 from mri_models.levels import chain, cut, disc_boxes, places, separated, to_crop
-from mri_models.training.discs import DiscRecipe, Lesson, load_disc_recipe, softened, together
-from mri_models.training.discs_export import fit_mass, platt
+from mri_models.training import spines as corpus_spines
+from mri_models.training.discs import (
+    DiscRecipe,
+    Lesson,
+    folds_of,
+    join,
+    load_disc_recipe,
+    mean_log,
+    part,
+    softened,
+    taught,
+    together,
+)
+from mri_models.training.discs_export import fit_mass, judged_by_others, platt
 from mri_models.training.spines import Spines, read_spines
 from mri_models.types import Mask, Scan
 from mri_models.types.discs import LEVELS, Disc
@@ -256,6 +270,53 @@ def test_found_discs_that_contradict_each_other_teach_nothing(tmp_path):
     assert [s.trusted for s in read_spines(data, lambda _: next(answers), 448)] == [False, False, True]
 
 
+def test_a_slice_on_its_head_is_turned_and_its_boxes_are_found_anew(tmp_path, monkeypatch):
+    data = corpus_of(tmp_path)
+    upright = {s.name: s for s in read_spines(data, lambda _: disc_boxes(outline()), 448)}
+    monkeypatch.setattr(corpus_spines, "read_overturned", lambda: lambda source, stem: stem == "1_t2")
+    turned = {s.name: s for s in read_spines(data, lambda _: disc_boxes(outline()), 448)}
+    assert (turned["1_t2"].pixels == upright["1_t2"].pixels[::-1, ::-1]).all()
+    assert {name: s.boxes for name, s in turned.items()} == dict.fromkeys(turned, "found")  # nobody's twin either
+
+
+def test_folds_share_out_patients_of_every_grade(tmp_path):
+    spines = read_spines(corpus_of(tmp_path), lambda _: disc_boxes(outline()), 448)
+    many = [dataclasses.replace(s, patient=f"p{i}", worst=1 + i % 5) for i in range(40) for s in spines[:2]]
+    fold_of = folds_of(many, 4)
+    assert sorted(fold_of) == sorted({s.patient for s in many})
+    worst = {s.patient: s.worst for s in many}
+    for grade in range(1, 6):
+        assert sorted(fold_of[p] for p in fold_of if worst[p] == grade) == sorted([*range(4)] * 2)
+    assert len(taught([dataclasses.replace(s, split="test") for s in spines] + spines)) == len(spines)
+
+
+def test_a_patient_is_judged_by_those_that_never_saw_it(tmp_path):
+    torch.manual_seed(0)
+    spines = read_spines(corpus_of(tmp_path), lambda _: disc_boxes(outline()), 448)
+    recipe = DiscRecipe("discs", "discs", SHAPE["trunk"], "", SHAPE["trunk_args"], folds=2, members=2, size=[48, 64])
+    networks = [DiscNet(**SHAPE) for _ in range(2)]
+    found = judged_by_others(join(networks).eval(), spines, recipe)
+    fold_of = folds_of(spines, 2)
+    assert set(fold_of.values()) == {0, 1}
+    rule = GradeRule.from_config({"rule": RULE})
+    for spine, logits in zip(spines, found, strict=True):
+        alone = DiscGrader(networks[fold_of[spine.patient]], (48, 64), 2.0, rule, "")
+        assert logits == pytest.approx(alone.logits(Scan(spine.pixels.astype(np.float32) / 255), spine.places))
+
+
+def test_the_folds_curves_become_one():
+    look = {"eval_exact": 0.5, "eval_kappa": 0.25}
+    logs = [[{"step": 5, "eval_nll": nll, **look}, {"step": 7, "loss": 1.0}] for nll in (1.0, 2.0)]
+    assert mean_log(logs) == [{"step": 5, "eval_nll": 1.5, **look}]
+
+
+def test_a_fold_is_a_run_of_its_own_that_is_not_exported():
+    recipe = load_disc_recipe("discs")
+    assert recipe.exported
+    assert part(recipe, 3).name == "discs/fold_3"
+    assert not load_disc_recipe("discs", ["fold=3"]).exported
+
+
 def test_a_lesson_learns(tmp_path):
     spines = read_spines(corpus_of(tmp_path), None, 448)
     items = Spines(spines, (48, 64), 2.0, train=True)
@@ -321,6 +382,19 @@ def test_kappa_and_shares_of_right_grades():
     discs = Answers(given, np.zeros((4, 3)), truth, people, np.array(["T1"] * 4), np.arange(4))
     found = grades(discs, "likeliest")
     assert (found["exact"]["value"], found["within_one"]["value"]) == (0.5, 0.75)
+
+
+def test_what_is_stated_and_what_a_patient_s_discs_share():
+    truth = np.array([[2, 0, 0, 0], [3, 0, 0, 0], [2, 0, 0, 0], [4, 0, 0, 0]])
+    given = np.array([[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0.5, 0.5, 0]])
+    discs = Answers(given, np.zeros((4, 3)), truth, np.array([*"aabb"]), np.array(["T1"] * 4), np.arange(4))
+    found = stated(discs, GradeRule.from_config({"rule": RULE}))
+    assert found["coverage"]["value"] == 0.75
+    assert found["right"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    # errors 1, 1 of the first patient, 0, -0.5 of the second
+    assert shared(discs) == {"part": round((2 + 2 * 0.25**2) / 2.25, 3), "exact_without": 1.0}
+    nobody = stated(discs, GradeRule.from_config({"rule": RULE | {"threshold": 1.01}}))
+    assert (nobody["coverage"]["value"], nobody["right"]) == (0, None)
 
 
 def test_both_sequences_of_a_disc_are_averaged():

@@ -13,7 +13,7 @@ from PIL import Image
 from mri_models.errors import DataError
 from mri_models.evaluation import agreement
 from mri_models.evaluation.agreement import agreed
-from mri_models.evaluation.collect import Outputs, thin
+from mri_models.evaluation.collect import Outputs, put_right, thin
 from mri_models.evaluation.metrics import Outcomes
 from mri_models.evaluation.questions import questions
 from mri_models.evaluation.run import evaluate, merged
@@ -50,6 +50,17 @@ def test_brain_questions_tell_accepted_from_all():
     assert found["tumours called no tumour"]["share"] == pytest.approx(2 / 3, abs=1e-3)
     assert found["tumours called no tumour, accepted"]["share"] == pytest.approx(1 / 3, abs=1e-3)
     assert found["healthy called a tumour"] == {"share": 1.0, "images": 1}
+
+
+def test_the_manifest_s_mistakes_are_put_right_at_the_gate_and_left_out_behind_it():
+    seen = ("", "ct", "nothing", "mri", "")
+    samples = [replace(sample(i), mislabelled=found) for i, found in enumerate(seen)]
+    gate = outcomes("gate", [0, 1, 1, 0, 1], [0, 0, 0, 1, 1], [True] * 5)
+    right, wrong = put_right(gate, samples)
+    assert (wrong, right.labels.tolist(), right.correct.all()) == (3, [0, 1, 0, 1], True)
+    brain, _ = put_right(outcomes("brain", [0, 1, 2, 3, 0], [0, 1, 2, 3, 0], [True] * 5), samples)
+    assert brain.labels.tolist() == [0, 0]
+    assert put_right(gate, [sample(i) for i in range(5)]) is None
 
 
 class Outliner:

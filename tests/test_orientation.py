@@ -25,8 +25,9 @@ from mri_models.pipeline import Pipeline
 from mri_models.preprocess import InputSpec
 from mri_models.report import LAY, lay
 from mri_models.training import orientation
-from mri_models.training.corpus import UPSIDE_DOWN, Sample, read_corpus, read_overturned
+from mri_models.training.corpus import Sample, read_corpus
 from mri_models.training.course import BEST
+from mri_models.training.inspected import UPSIDE_DOWN, read_overturned
 from mri_models.training.orientation import Turned, Turner, load_orientation_recipe, shares, standing
 from mri_models.training.orientation_export import answers, export, least
 from mri_models.types import Mask, Orientation, Prediction, Report

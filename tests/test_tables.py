@@ -39,6 +39,15 @@ def test_value_and_interval_stand_in_their_row():
     assert rows["not_mri"] == "| not_mri | 0.500 [0.40, 0.60] | 300 | 300 |"
 
 
+def test_a_stage_without_the_corpus_own_mistakes_is_a_sentence_beside_it():
+    stage = {"overall": METRICS, "sources": {"ixi": SINGLE}}
+    right = stage | {"put_right": {"images": 3, "overall": METRICS | {"auroc": {"value": 1, "low": 0.9, "high": 1}}}}
+    added = render({"gate": right}).replace(render({"gate": stage}).split("\n\n")[0], "")
+    assert "put right" not in render({"gate": stage})
+    assert "Of these images 3 are not what the corpus says they are" in added
+    assert "AUROC 1.000 [0.90, 1.00]" in added
+
+
 def test_every_row_has_the_columns_of_its_header():
     text = render({"gate": {"overall": METRICS, "sources": {"ixi": SINGLE}}})
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]

@@ -26,6 +26,7 @@ from mri_models.training.corpus import (
     targets_of,
     trainable,
 )
+from mri_models.training.inspected import read_mislabelled
 from mri_models.training.network import evidence_loss, grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe, read_values
 from mri_models.training.starts import LITE, grown, lite_state
@@ -84,6 +85,15 @@ def test_look_alikes_of_other_patients_are_left_out(corpus):
     samples = read_corpus(corpus)
     assert any("sim_" in s.note and s.split == "train" for s in samples)
     assert not any("sim_" in s.note for s in samples if trainable(s))
+
+
+def test_what_the_manifest_gets_wrong_teaches_nothing_and_is_tested_as_it_says(corpus):
+    wrong = [sample for sample in read_corpus(corpus) if sample.mislabelled]
+    assert len(wrong) == len(read_mislabelled())  # every name on the list is a file of the corpus
+    assert {s.split for s in wrong} == {"train", "val", "test"}
+    for sample in wrong:
+        told = [target for target in sample.targets.values() if target != IGNORE]
+        assert bool(told) == (sample.split == "test")
 
 
 def test_no_patient_stands_in_two_splits(corpus):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +15,9 @@ from mri_models.evaluation.metrics import Outcomes
 from mri_models.intake import read_scan
 from mri_models.pixels import stretch
 from mri_models.preprocess import letterbox, normalise
+from mri_models.report import MRI
 from mri_models.training.corpus import IGNORE, TASKS, Sample
+from mri_models.training.inspected import NOTHING
 from mri_models.types import Scan
 
 BATCH = 32
@@ -107,3 +109,20 @@ def outcomes(classifier: Classifier, outputs: Outputs, task: str) -> Outcomes:
         accepted=np.array([a.accepted for a in answers]),
         ood=np.array([a.ood_score for a in answers]),
     )
+
+
+def put_right(stage: Outcomes, samples: Sequence[Sample]) -> tuple[Outcomes, int] | None:
+    """The same answers without the manifest's wrong labels, and how many those are; None where there are none.
+
+    The gate's are corrected; no other stage has anything to say about what is not an MRI.
+    """
+    wrong = np.array([bool(sample.mislabelled) for sample in samples])
+    if not wrong.any():
+        return None
+    known = ~wrong
+    labels = stage.labels.copy()
+    if stage.classes == TASKS["gate"]:
+        seen = np.array([sample.mislabelled for sample in samples])
+        known = seen != NOTHING
+        labels[wrong] = np.where(seen[wrong] == MRI, stage.classes.index(MRI), stage.classes.index("not_mri"))
+    return replace(stage, labels=labels).select(known), int(wrong.sum())

@@ -148,6 +148,8 @@ def summary(discs: Graded, worst: Overall, rule: GradeRule) -> dict[str, Any]:
         },
         "confusion": confusion(discs.labels[:, 0], graded(discs.shares, rule.answer)).tolist(),
         "ranges": ranges(discs, rule.mass),
+        "stated": stated(discs, rule),
+        "shared": shared(discs),
         "overall": overall_of(worst),
     }
 
@@ -183,6 +185,32 @@ def ranges(discs: Graded, mass: float) -> dict[str, Any]:
     right = (low <= discs.labels[:, 0]) & (discs.labels[:, 0] <= high)
     found = bootstrapped(lambda weights: float(np.average(right, weights=weights)), discs.patients)
     return {"right": found, "width": round(float((high - low + 1).mean()), 3)}
+
+
+def stated(discs: Graded, rule: GradeRule) -> dict[str, Any]:
+    """How many discs get one grade instead of a range, and how many of those the reader's; None where none does."""
+    given = graded(discs.shares, rule.answer)
+    sure = discs.shares[np.arange(len(given)), given - 1] >= rule.threshold
+    right = given == discs.labels[:, 0]
+
+    def accuracy(weights: np.ndarray) -> float:
+        whole = weights[sure].sum()
+        return float((weights * right)[sure].sum() / whole) if whole else float("nan")
+
+    share = bootstrapped(lambda weights: float(np.average(sure, weights=weights)), discs.patients)
+    return {"coverage": share, "right": bootstrapped(accuracy, discs.patients) if sure.any() else None}
+
+
+def shared(discs: Graded) -> dict[str, float]:
+    """How far the discs of a patient err together: the part of the squared error that is their patient's mean error,
+    and the exact share if somebody took that mean away."""
+    truth, expected = discs.labels[:, 0], discs.shares @ np.array(GRADES, float)
+    _, owner = np.unique(discs.patients, return_inverse=True)
+    error = expected - truth
+    common = (np.bincount(owner, error) / np.bincount(owner))[owner]
+    without = (expected - common).round().clip(GRADES[0], GRADES[-1])
+    part = float((common**2).mean() / max((error**2).mean(), 1e-9))
+    return {"part": round(part, 3), "exact_without": round(float((without == truth).mean()), 3)}
 
 
 def confusion(truth: np.ndarray, given: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -271,10 +299,14 @@ def disc_table(found: Mapping[str, Any]) -> str:
         for name, one in found["grades"].items()
     ]
     findings = [[name, one["positive"], cell(one["auroc"])] for name, one in found["findings"].items()]
-    overall, counted, stated = found["overall"], found["counted"], found["ranges"]
+    overall, counted, ranged, alone = found["overall"], found["counted"], found["ranges"], found["stated"]
+    right = f", of those {cell(alone['right'])} the reader's" if alone["right"] else ""
     words = (
-        f"The stated range of grades holds the reader's: {cell(stated['right'])}, {stated['width']:.2f} grades wide. "
-        f"Levels L5/S1 to L1/L2 missed: {found['missed']}. Counted right from the sacrum: {counted['right']} of "
+        f"One grade is stated of {cell(alone['coverage'])} of the discs{right}; else a range. The range that each disc "
+        f"has holds the reader's grade: {cell(ranged['right'])}, {ranged['width']:.2f} grades wide. Discs of a patient "
+        f"err together: {found['shared']['part']:.2f} of the squared error is the patient's mean error, without which "
+        f"{found['shared']['exact_without']:.3f} would be exact. Levels L5/S1 to L1/L2 missed: {found['missed']}. "
+        f"Counted right from the sacrum: {counted['right']} of "
         f"{counted['slices']} slices with boxes in the tables.\n\nThe image's answer, its worst disc's class, on "
         f"{overall['slices']} slices: balanced accuracy {cell(overall['balanced_accuracy'])}, "
         f"ECE {cell(overall['ece'])} (by chance, if each were right with exactly the probability that it states, "

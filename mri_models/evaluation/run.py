@@ -17,14 +17,14 @@ from mri_models.errors import DataError, WeightsError
 from mri_models.evaluation import explanations, explore, figures
 from mri_models.evaluation.agreement import agreed, healed_heads
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
-from mri_models.evaluation.collect import Outputs, Read, as_stored, collect_all, labelled, outcomes, thin
+from mri_models.evaluation.collect import Outputs, Read, as_stored, collect_all, labelled, outcomes, put_right, thin
 from mri_models.evaluation.discs import measure_discs, write_disc_tables
 from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.outlines import measure_segmenter
 from mri_models.evaluation.questions import questions
 from mri_models.evaluation.segmentation import write_outline_tables
-from mri_models.evaluation.tables import render, update_readme
+from mri_models.evaluation.tables import PUT_RIGHT, render, update_readme
 from mri_models.evaluation.turned import NAME as TURNED
 from mri_models.evaluation.turned import measure_turned, write_turned_tables
 from mri_models.evaluation.volumetric import measure_volumes, write_volume_tables
@@ -175,11 +175,15 @@ def measure_stage(name: str, stage: Outcomes, outputs: Outputs, out: Path) -> di
     overall, sources = summarise(stage), by_source(stage)
     draw(stage, overall, sources, out / name.replace("/", "_"), name)
     print(f"{name}: balanced accuracy {overall.balanced_accuracy}, AUROC {overall.auroc}, ECE {overall.ece}")
-    return {
+    found: dict[str, Any] = {
         "overall": overall.to_dict(),
         "sources": {source: m.to_dict() for source, m in sources.items()},
         "questions": questions(name.removeprefix(DIAGNOSIS), stage, outputs),
     }
+    if right := put_right(stage, outputs.samples):
+        stage, wrong = right
+        found[PUT_RIGHT] = {"images": wrong, "overall": summarise(stage).to_dict()}
+    return found
 
 
 def draw(stage: Outcomes, overall: StageMetrics, sources: Mapping[str, StageMetrics], folder: Path, title: str) -> None:

@@ -16,6 +16,7 @@ COLUMNS = {
     "coverage": "coverage",
     "accuracy_accepted": "accuracy, accepted",
 }
+PUT_RIGHT = "put_right"  # of a stage's metrics: without the corpus' wrong labels
 NOTE = (
     "Brackets: 95 % interval over patients (bootstrap), none below 5 patients; equal ends differ by less than shown. "
     "Balanced accuracy: mean recall of the classes; by patient: the same with one vote a patient; ECE: expected "
@@ -36,7 +37,19 @@ def _stage(name: str, stage: Mapping[str, Any]) -> str:
     overall = table(header, [_row("**all**", stage["overall"])])
     sources = table(header, [_row(source, m) for source, m in stage["sources"].items()])
     folded = f"<details><summary>{name} by source</summary>\n\n{sources}\n\n</details>"
-    return f"### {name}\n\n{overall}\n\n{_classes(stage['overall'])}\n\n{folded}"
+    parts = [f"### {name}", overall, _classes(stage["overall"]), *_put_right(stage), folded]
+    return "\n\n".join(parts)
+
+
+def _put_right(stage: Mapping[str, Any]) -> list[str]:
+    """What the stage comes to without the corpus' own mistakes, in a sentence, where there are any."""
+    if not (right := stage.get(PUT_RIGHT)):
+        return []
+    told = ", ".join(f"{COLUMNS[key]} {cell(right['overall'][key])}" for key in ("balanced_accuracy", "auroc", "ece"))
+    return [
+        f"Of these images {right['images']} are not what the corpus says they are (`mislabelled.toml` names them, seen "
+        f"by eye). With their labels put right: {told}."
+    ]
 
 
 def _row(source: str, metrics: Mapping[str, Any]) -> list[str]:

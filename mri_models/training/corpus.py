@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import fnmatch
 import hashlib
 import re
-import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from PIL import Image
 
 from mri_models.errors import DataError
 from mri_models.pixels import stretch
+from mri_models.training.inspected import read_mislabelled, read_overturned
 
 # The label spaces, in the order of each network's outputs.
 TASKS: dict[str, tuple[str, ...]] = {
@@ -26,7 +25,6 @@ TASKS: dict[str, tuple[str, ...]] = {
     "brain": ("glioma", "meningioma", "pituitary", "no_tumor", "other_abnormality"),
     "spine": ("low", "moderate", "severe"),
 }
-UPSIDE_DOWN = Path(__file__).parent / "upside_down.toml"
 IGNORE = -100  # torch's cross-entropy skips it
 PFIRRMANN = 5  # grades of a disc, 1 to 5
 _BRAIN = {"other_lesion": "other_abnormality"} | {name: name for name in TASKS["brain"]}
@@ -63,6 +61,7 @@ class Sample:
     possible: tuple[str, ...] = ()  # brain labels that an unlabelled image may have; () when nothing is known
     discs: tuple[Disc, ...] = ()  # all discs of the slice, or () where they are not known
     lies: int = 0  # quarters of a turn against the clock by which it was put into the corpus, up to left and right
+    mislabelled: str = ""  # the modality that was seen by eye, or "nothing", where the manifest's is wrong
 
 
 def targets_of(row: dict[str, str]) -> dict[str, int]:
@@ -101,8 +100,8 @@ def read_corpus(data: Path) -> list[Sample]:
     ):
         raise DataError("bad_manifest", f"{manifest} lacks the columns {sorted(missing)}.")
     discs = read_discs(data / "tables" / "spider_disc_boxes.csv")
-    overturned = read_overturned()
-    return [
+    overturned, mislabelled = read_overturned(), read_mislabelled()
+    samples = [
         Sample(
             path=data / row["path"],
             mask=data / row["mask"] if row.get("mask") else None,
@@ -116,16 +115,16 @@ def read_corpus(data: Path) -> list[Sample]:
             possible=possible_patterns(row),
             discs=scaled(discs.get(Path(row["path"]).stem, ()), row) if row["source"] == "spider" else (),
             lies=2 if overturned(row["source"], Path(row["path"]).stem) else 0,
+            mislabelled=mislabelled.get((row["source"], Path(row["path"]).stem), ""),
         )
         for row in rows
     ]
+    return [teaching_nothing(one) if one.mislabelled and one.split != "test" else one for one in samples]
 
 
-def read_overturned() -> Callable[[str, str], bool]:
-    """Whether the image (source, stem of the file) stands on its head, as upside_down.toml lists them."""
-    listed = tomllib.loads(UPSIDE_DOWN.read_text(encoding="utf-8"))
-    known = {source: re.compile("|".join(map(fnmatch.translate, names))) for source, names in listed.items()}
-    return lambda source, stem: source in known and known[source].match(stem) is not None
+def teaching_nothing(sample: Sample) -> Sample:
+    """The same image without any target."""
+    return dataclasses.replace(sample, targets=dict.fromkeys(TASKS, IGNORE), possible=())
 
 
 def read_discs(table: Path) -> dict[str, tuple[Disc, ...]]:

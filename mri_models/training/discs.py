@@ -1,10 +1,13 @@
-"""Crops of graded discs → a trained DiscNet: whole spines in a batch, early stopping, best checkpoint, resume."""
+"""Crops of graded discs → a trained DiscNet: whole spines in a batch, each fold of patients left out once, resume."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +16,13 @@ import torch.nn.functional as F
 from scipy.special import log_softmax
 from sklearn.metrics import cohen_kappa_score
 from torch import nn
-from transformers import EarlyStoppingCallback, EvalPrediction, set_seed
+from transformers import EvalPrediction, set_seed
 
 from mri_models.discnet import DiscNet, read_discnet
 from mri_models.levels import disc_boxes
 from mri_models.localize import Segmenter
 from mri_models.training.corpus import read_corpus
-from mri_models.training.course import RECIPE, begin, best_weights, by_steps, keep
+from mri_models.training.course import RECIPE, begin, best_weights, by_steps, keep, story
 from mri_models.training.fit import BalancedTrainer
 from mri_models.training.recipe import read_values, strict
 from mri_models.training.spines import Finder, Spine, Spines, read_spines
@@ -38,9 +41,9 @@ class DiscRecipe:
     trunk: str  # timm architecture
     finder: str  # a segmentation folder below weights/, for images without boxes; "" to leave those out
     trunk_args: dict[str, object] = field(default_factory=dict)
-    members: int = 1  # trunks that learn side by side and answer together
-    exported: bool = True  # false: a run that another joins
-    joined: list[str] = field(default_factory=list)  # finished runs whose members answer together, instead of training
+    folds: int = 5  # of the patients; a network for each, which never sees that fold, and all answer together
+    fold: int = -1  # train only the network of this fold (from 0); -1: all of them, and join them
+    members: int = 1  # trunks of a fold's network that learn side by side
     size: list[int] = field(default_factory=lambda: [96, 128])  # height, width of a crop, px
     wide: float = 2.0  # distances between discs across a crop
     longest: int = 448  # px; images are kept at this size in memory
@@ -55,9 +58,13 @@ class DiscRecipe:
     disc_accuracy: float = 0.75  # asked of accepted validation discs; readers agree on about 70 % of grades (SpineNet)
     range_right: float = 0.9  # share of validation discs whose grade must lie in the range stated
     overall_accuracy: float = 0.97  # asked of accepted validation slices about their worst disc
-    evaluations: int = 8
-    patience: int = 4  # validations without progress before it ends
+    evaluations: int = 5
     seed: int = 0
+
+    @property
+    def exported(self) -> bool:
+        """Whether `train` goes on to export: a single fold's network is only a part."""
+        return self.fold < 0
 
 
 def load_disc_recipe(name_or_path: str, changes: Iterable[str] = ()) -> DiscRecipe:
@@ -138,44 +145,91 @@ def grade_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def train(recipe: DiscRecipe, data: Path, runs: Path, weights: Path, *, resume: bool = True) -> DiscNet:
-    """Train one recipe on DATA; a killed run resumes from its last checkpoint, a finished one stays.
+    """Train the network of each fold, or of one, on DATA; a killed run resumes from its last checkpoint.
 
-    Writes recipe.json, best.safetensors and history.json into RUNS/NAME.
+    Folds divide the training and validation patients: each of them is judged by a network that never saw them, which
+    the calibration needs, and taught all others. The end of the whole schedule is kept, so that a fold's patients don't
+    choose their own judge. Writes recipe.json, best.safetensors and history.json into RUNS/NAME, the parts beside it.
     """
-    set_seed(recipe.seed)
+    read = cache(lambda: read_spines(data, finder_of(recipe, weights), recipe.longest))
+    if recipe.fold >= 0:
+        return train_fold(part(recipe, recipe.fold), read, data, runs, resume=resume)
+    parts = [part(recipe, fold) for fold in range(recipe.folds)]
+    networks = [train_fold(one, read, data, runs, resume=resume) for one in parts]
     samples = read_corpus(data)
     run = begin(recipe, samples, runs, resume=resume)
-    if recipe.joined:
-        network = join(recipe, runs)
-        keep(network, run.folder, samples, {"log": [], "joined": recipe.joined})
-        return network.eval()
+    network = join(networks)
+    keep(network, run.folder, samples, {"log": mean_log([story(runs, one.name)["log"] for one in parts])})
+    return network.eval()
+
+
+def part(recipe: DiscRecipe, fold: int) -> DiscRecipe:
+    """The run of one fold's network."""
+    return dataclasses.replace(recipe, name=f"{recipe.name}/fold_{fold}", fold=fold)
+
+
+def train_fold(
+    recipe: DiscRecipe, read: Callable[[], Sequence[Spine]], data: Path, runs: Path, *, resume: bool
+) -> DiscNet:
+    """The network that sees all patients but those of `recipe.fold`."""
+    set_seed(recipe.seed + recipe.fold)
+    samples = read_corpus(data)
+    run = begin(recipe, samples, runs, resume=resume)
     if run.done:
         return load_network(recipe.name, runs)
-    spines = read_spines(data, finder_of(recipe, weights), recipe.longest)
-    seen, unseen = ([s for s in spines if s.split == split and s.trusted] for split in ("train", "val"))
+    known = taught(read())
+    fold_of = folds_of(known, recipe.folds)
+    seen = [spine for spine in known if fold_of[spine.patient] != recipe.fold and spine.trusted]
+    unseen = [spine for spine in known if fold_of[spine.patient] == recipe.fold]
     lesson = Lesson(recipe).to(memory_format=torch.channels_last)
     size = (recipe.size[0], recipe.size[1])
+    arguments = by_steps(
+        recipe,
+        run.folder,
+        recipe.spines,
+        metric="nll",
+        greater_is_better=False,
+        load_best_model_at_end=False,
+        per_device_eval_batch_size=1,  # accelerate cuts a last batch to as many rows, here discs, as it has items
+    )
     trainer = BalancedTrainer(
         model=lesson,
-        args=by_steps(
-            recipe,
-            run.folder,
-            recipe.spines,
-            metric="nll",
-            greater_is_better=False,
-            per_device_eval_batch_size=1,  # accelerate cuts a last batch to as many rows, here discs, as it has items
-        ),
+        args=arguments,
         train_dataset=Spines(seen, size, recipe.wide, train=True),
         eval_dataset=Spines(unseen, size, recipe.wide, train=False),
         data_collator=together,
         compute_metrics=grade_metrics,
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
         draws=shares(seen),
         count=recipe.spines,
     )
     trainer.train(resume_from_checkpoint=run.checkpoint)
     keep(lesson.network, run.folder, samples, {"log": trainer.state.log_history})
     return lesson.network.eval()
+
+
+def taught(spines: Sequence[Spine]) -> list[Spine]:
+    """Those of training and validation patients."""
+    return [spine for spine in spines if spine.split != "test"]
+
+
+def folds_of(spines: Sequence[Spine], folds: int) -> dict[str, int]:
+    """Patient → fold, from 0: each fold has its share of every worst grade."""
+    patients = sorted({(spine.worst, spine.patient) for spine in spines})
+    return {patient: place % folds for place, (_, patient) in enumerate(patients)}
+
+
+def mean_log(logs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """The folds' validation metrics as one run's log: the mean over the folds at each step."""
+    looks: defaultdict[int, list[Mapping[str, float]]] = defaultdict(list)
+    for log in logs:
+        for entry in log:
+            if "eval_nll" in entry:
+                looks[entry["step"]].append(entry)
+    names = ("eval_nll", "eval_exact", "eval_kappa")
+    return [
+        {"step": step} | {name: float(np.mean([entry[name] for entry in entries])) for name in names}
+        for step, entries in sorted(looks.items())
+    ]
 
 
 def finder_of(recipe: DiscRecipe, weights: Path) -> Finder | None:
@@ -193,10 +247,9 @@ def shares(spines: Sequence[Spine]) -> np.ndarray:
     return weights / weights.sum()
 
 
-def join(recipe: DiscRecipe, runs: Path) -> DiscNet:
-    """One network of the members of several runs (deep ensemble, Lakshminarayanan 2017)."""
-    networks = [load_network(name, runs) for name in recipe.joined]
-    joined = DiscNet(recipe.trunk, recipe.trunk_args, 0)
+def join(networks: Sequence[DiscNet]) -> DiscNet:
+    """One network of the members of several (deep ensemble, Lakshminarayanan 2017)."""
+    joined = DiscNet(networks[0].shape["trunk"], networks[0].shape["trunk_args"], 0)
     for network in networks:
         joined.members.extend(network.members)
     joined.shape["members"] = len(joined.members)
@@ -204,13 +257,11 @@ def join(recipe: DiscRecipe, runs: Path) -> DiscNet:
 
 
 def load_network(name: str, runs: Path) -> DiscNet:
-    """The best network of the finished run of a recipe of this name.
+    """The network of the finished run of a recipe of this name, of all its folds or of one.
 
     Raises RecipeError when there is none.
     """
     path = best_weights(runs, name)
     trained = DiscRecipe(**json.loads((path.parent / RECIPE).read_text()))
-    members = trained.members
-    if trained.joined:
-        members = sum(len(load_network(part, runs).members) for part in trained.joined)
+    members = trained.members * (trained.folds if trained.fold < 0 else 1)
     return read_discnet({"trunk": trained.trunk, "trunk_args": trained.trunk_args, "members": members}, path)

@@ -1,4 +1,8 @@
-"""A finished disc grader → weights/discs, calibrated on validation patients with the half-precision weights served."""
+"""A finished disc grader → weights/discs, calibrated with the half-precision weights served.
+
+Each training and validation patient is judged by the networks that never saw them (cross-validation): a hundred and
+fifty patients choose the thresholds, where the corpus' own validation patients are twenty-two.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,13 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
 from mri_models.calibration import FLOOR
 from mri_models.classify import Classifier
+from mri_models.discnet import DiscNet
 from mri_models.discs import CONFIG_VERSION, OVERALL, DiscGrader, GradeRule, graded, softmax, spans, worst_of
 from mri_models.evaluation.calibration import accept_threshold, fit_temperature
 from mri_models.hub import CONFIG, WEIGHTS
 from mri_models.training.corpus import read_corpus, split_hash
 from mri_models.training.course import as_served, curve, publish, story
-from mri_models.training.discs import DiscRecipe, finder_of, load_network
+from mri_models.training.discs import DiscRecipe, finder_of, folds_of, load_network, taught
 from mri_models.training.discs_card import write_card
 from mri_models.training.spines import SOURCE, Spine, read_spines
 from mri_models.types import Scan
@@ -30,29 +35,27 @@ MASSES = tuple(round(0.3 + 0.01 * i, 2) for i in range(71))
 LEAST = 20  # validation discs or slices behind a threshold
 WITHOUT = GradeRule(1.0, FLOOR, 1.0, "likeliest", ((1.0, 0.0),) * 3, 1.0, 1.0, dict.fromkeys(OVERALL, FLOOR))
 RULE = (
-    f"a disc's grade is stated from the least probability >= {FLOOR} at which {{disc:.0%}} of the accepted validation "
-    "discs have exactly the reader's grade; otherwise the shortest range of grades with the least probability at which "
-    "{span:.0%} of the validation discs have the reader's grade inside (split conformal, Angelopoulos 2021); the worst "
-    f"disc's class from the least probability >= {FLOOR} at which {{overall:.0%}} of the accepted validation slices "
-    "are right"
+    "of patients judged by networks that never saw them: a disc's grade is stated from the least probability >= "
+    f"{FLOOR} at which {{disc:.0%}} of the accepted discs have exactly the reader's grade; otherwise the shortest "
+    "range of grades with the least probability at which {span:.0%} of the discs have the reader's grade inside "
+    "(conformal, Angelopoulos 2021); the worst disc's class from the least probability >= "
+    f"{FLOOR} at which {{overall:.0%}} of the "
+    "accepted slices are right"
 )
 
 
 def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
     """Calibrate the run of `recipe` and write WEIGHTS/NAME; returns that folder."""
     network = as_served(load_network(recipe.name, runs))
-    size = (recipe.size[0], recipe.size[1])
-    grader = DiscGrader(network, size, recipe.wide, WITHOUT, "")
-    spines = read_spines(data, finder_of(recipe, weights), recipe.longest)
-    judged = [spine for spine in spines if spine.split == "val"]
-    logits = [grader.logits(as_scan(spine), spine.places) for spine in judged]
-    rule, answers = calibrate(judged, logits, recipe)
+    spines = taught(read_spines(data, finder_of(recipe, weights), recipe.longest))
+    logits = judged_by_others(network, spines, recipe)
+    rule, answers = calibrate(spines, logits, recipe)
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     publish(network, folder / WEIGHTS)
     mri = {
         "version": CONFIG_VERSION,
-        "input_size": list(size),
+        "input_size": list(recipe.size),
         "wide": recipe.wide,
         "levels": list(LEVELS),
         "rule": rule,
@@ -60,18 +63,28 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
             disc=recipe.disc_accuracy, span=recipe.range_right, overall=recipe.overall_accuracy
         ),
         "finder": recipe.finder,
-        "validation": answers | {"image_classifier": image_classifier(judged, weights)},
+        "validation": answers | {"image_classifier": image_classifier(spines, answers.pop("classes"), weights)},
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "split_hash": split_hash(read_corpus(data)),
         "seed": recipe.seed,
         "sources": [SOURCE],
         "taught_by": taught_by(spines),
-        "joined": recipe.joined,
+        "folds": recipe.folds,
         "curve": curve(story(runs, recipe.name)["log"], "nll", "exact", "kappa"),
     }
     (folder / CONFIG).write_text(json.dumps(network.shape | {"mri": mri}, indent=1) + "\n", encoding="utf-8")
     write_card(folder)
     return folder
+
+
+def judged_by_others(network: DiscNet, spines: Sequence[Spine], recipe: DiscRecipe) -> list[np.ndarray]:
+    """(n, 8) logits of each spine, from the members of the fold that left its patient out."""
+    size = (recipe.size[0], recipe.size[1])
+    each = range(0, recipe.folds * recipe.members, recipe.members)
+    parts = [network.only(first, first + recipe.members) for first in each]
+    graders = [DiscGrader(one, size, recipe.wide, WITHOUT, "") for one in parts]
+    fold_of = folds_of(spines, recipe.folds)
+    return [graders[fold_of[spine.patient]].logits(as_scan(spine), spine.places) for spine in spines]
 
 
 def as_scan(spine: Spine) -> Scan:
@@ -82,7 +95,7 @@ def as_scan(spine: Spine) -> Scan:
 def calibrate(
     spines: Sequence[Spine], logits: Sequence[np.ndarray], recipe: DiscRecipe
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The rule for config.json, and what it gives on the same validation slices."""
+    """The rule for config.json, and what it gives on the same slices ("classes": of each slice's worst disc)."""
     rows, labels = np.concatenate(logits), np.concatenate([spine.labels for spine in spines])
     known = labels[:, 0] > 0
     truth = labels[known, 0]
@@ -120,6 +133,8 @@ def calibrate(
         "slices": len(worst),
         "overall_balanced_accuracy": round(float(balanced_accuracy_score(worst, classes.argmax(1))), 4),
         "overall_accepted": round(float((sure >= overall).mean()), 4),
+        "patients": len({spine.patient for spine in spines}),
+        "classes": classes.argmax(1),
     }
 
 
@@ -167,25 +182,29 @@ def platt(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(np.exp(-slope)), float(-offset / np.exp(slope))
 
 
-def image_classifier(spines: Sequence[Spine], weights: Path) -> dict[str, float] | None:
-    """What weights/diagnosis/spine, which sees the whole slice, gives on the same slices; None where there is none."""
+def image_classifier(spines: Sequence[Spine], classes: np.ndarray, weights: Path) -> dict[str, Any] | None:
+    """On the slices of the corpus' validation patients, which taught neither: balanced accuracy of the worst disc's
+    class (N,) given, and of weights/diagnosis/spine, which sees the whole slice; None where there is none of that."""
     folder = weights / "diagnosis" / "spine"
     if not (folder / CONFIG).is_file():
         return None
     classifier = Classifier.load(folder)
-    answers = [classifier(as_scan(spine)) for spine in spines]
+    unseen = np.array([spine.split == "val" for spine in spines])
+    judged = [spine for spine, chosen in zip(spines, unseen, strict=True) if chosen]
+    answers = [classifier(as_scan(spine)) for spine in judged]
     given = [classifier.labels.index(answer.label) for answer in answers]
-    truth = [class_of(spine.worst) for spine in spines]
-    accepted = float(np.mean([answer.accepted for answer in answers]))
+    truth = [class_of(spine.worst) for spine in judged]
     return {
+        "slices": len(judged),
+        "discs": round(float(balanced_accuracy_score(truth, classes[unseen])), 4),
         "balanced_accuracy": round(float(balanced_accuracy_score(truth, given)), 4),
-        "accepted": round(accepted, 4),
+        "accepted": round(float(np.mean([answer.accepted for answer in answers])), 4),
     }
 
 
 def taught_by(spines: Sequence[Spine]) -> dict[str, int]:
     """Patients, slices and graded discs of the training, slices also by where their boxes come from."""
-    seen = [spine for spine in spines if spine.split == "train" and spine.trusted]
+    seen = [spine for spine in spines if spine.trusted]
     origins = {f"boxes: {o}": sum(s.boxes == o for s in seen) for o in ("table", "pair", "found")}
     discs = sum(int((spine.labels[:, 0] > 0).sum()) for spine in seen)
     return {"patients": len({s.patient for s in seen}), "slices": len(seen), "discs": discs} | origins

@@ -14,10 +14,11 @@ from mri_models.evaluation.calibration import fit_temperature
 from mri_models.hub import WEIGHTS
 from mri_models.orientation import ARCHITECTURE, CONFIG_VERSION, QUARTERS, Compass, together
 from mri_models.preprocess import InputSpec
-from mri_models.training.corpus import UPSIDE_DOWN, Sample, read_corpus, split_hash
+from mri_models.training.corpus import Sample, read_corpus, split_hash
 from mri_models.training.course import as_served, curve, publish, story, taught_by
 from mri_models.training.export import wrapper
 from mri_models.training.fit import MEAN, STD
+from mri_models.training.inspected import UPSIDE_DOWN
 from mri_models.training.orientation import OrientationRecipe, four_ways, load_turner, standing
 from mri_models.training.orientation_card import write_card
 

@@ -19,7 +19,6 @@ from mri_models.training.anomaly import AnomalyRecipe, load_anomaly_recipe
 from mri_models.training.anomaly_export import VARIANT
 from mri_models.training.commands import read_recipe
 from mri_models.training.course import BEST, RECIPE, STORY, run_folder
-from mri_models.training.discs import DiscRecipe
 from mri_models.training.network import MultiTask
 from mri_models.training.recipe import Recipe, load_recipe
 
@@ -71,10 +70,7 @@ def recovered(weights: Path) -> Iterator[Recovered]:
 
 def whole(recipe: Any, folder: Path) -> Recovered:
     """A model whose file holds all of its run's network: outlines in slices and volumes, the disc grader."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    mri = config["mri"]
-    if isinstance(recipe, DiscRecipe):
-        recipe = dataclasses.replace(recipe, joined=[], members=config["members"])
+    mri = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["mri"]
     told = {"split_hash": mri["split_hash"], "log": looks(mri["curve"])}
     if "train" in mri.get("images", {}):
         told["taught_by"] = {"images": mri["images"]["train"], "sources": mri["sources"]}

@@ -19,6 +19,7 @@ from mri_models.errors import DataError
 from mri_models.levels import LEAST, Place, places, to_crop
 from mri_models.training.augment import GENTLE, Rng, text
 from mri_models.training.corpus import read_pixels
+from mri_models.training.inspected import read_overturned
 from mri_models.types import Scan
 from mri_models.types.discs import LEVELS
 
@@ -56,7 +57,7 @@ class Spine:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A row of the manifest; grid: the original's (width, height)."""
+    """A row of the manifest; grid: the original's (width, height); lies: whether it stands on its head."""
 
     path: Path
     patient: str
@@ -64,6 +65,12 @@ class Slice:
     sequence: str
     worst: int
     grid: tuple[int, int]
+    lies: bool = False
+
+    def pixels(self, longest: int) -> np.ndarray:
+        """(H, W) uint8 at most `longest` px a side, upright."""
+        pixels = read_pixels(self.path, longest)
+        return np.ascontiguousarray(np.rot90(pixels, 2)) if self.lies else pixels
 
 
 def read_spines(data: Path, finder: Finder | None, longest: int) -> list[Spine]:
@@ -71,7 +78,7 @@ def read_spines(data: Path, finder: Finder | None, longest: int) -> list[Spine]:
     slices, tabled, graded = read_slices(data), read_boxes(data / BOXES), read_gradings(data / GRADINGS)
     spines = []
     for one in slices:
-        pixels = read_pixels(one.path, longest)
+        pixels = one.pixels(longest)
         boxes, origin = known_boxes(one, slices, tabled)
         if boxes:
             share = pixels.shape[1] / one.grid[0]
@@ -90,11 +97,17 @@ def read_spines(data: Path, finder: Finder | None, longest: int) -> list[Spine]:
 
 
 def known_boxes(one: Slice, slices: Sequence[Slice], tabled: dict[str, Boxes]) -> tuple[Boxes, str]:
-    """The table's boxes of a slice, else those of a slice of the same patient and grid, and where they come from."""
+    """The table's boxes of a slice, else those of a slice of the same patient and grid, and where they come from.
+
+    None of a slice that is turned first: the tables say where its discs were before.
+    """
+    if one.lies:
+        return [], "found"
     if one.path.stem in tabled:
         return tabled[one.path.stem], "table"
     for other in slices:
-        if other.patient == one.patient and other.grid == one.grid and other.path.stem in tabled:
+        same = other.patient == one.patient and other.grid == one.grid and not other.lies
+        if same and other.path.stem in tabled:
             return tabled[other.path.stem], "pair"
     return [], "found"
 
@@ -120,14 +133,16 @@ def read_slices(data: Path) -> list[Slice]:
     """The graded slices of the manifest; DataError when a note lacks the original's size."""
     with (data / "manifest.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["source"] == SOURCE]
-    found = []
+    found, overturned = [], read_overturned()
     for row in rows:
         grid = re.match(r"orig (\d+)x(\d+)", row["note"])
         if not grid:
             raise DataError("bad_manifest", f'{row["path"]}: its note should begin with "orig WxH", see DATA.md.')
         size = (int(grid[1]), int(grid[2]))
         worst = int(row["label"].rpartition("_")[2])
-        found.append(Slice(data / row["path"], row["patient"], row["split"], row["sequence"], worst, size))
+        path = data / row["path"]
+        lies = overturned(SOURCE, path.stem)
+        found.append(Slice(path, row["patient"], row["split"], row["sequence"], worst, size, lies))
     return found
 
 
