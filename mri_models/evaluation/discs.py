@@ -6,7 +6,7 @@ the level that counting gave them; so a miscounted spine costs as it would in us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from mri_models.errors import DataError
 from mri_models.evaluation.metrics import MIN_PATIENTS, Estimate
 from mri_models.evaluation.outlines import Upright, left_alone
 from mri_models.evaluation.reliability import ece, ece_by_chance
-from mri_models.evaluation.tables import cell, table, update_readme
 from mri_models.levels import LEAST
 from mri_models.training.spines import BOXES, GRADINGS, Finder, read_boxes, read_gradings, read_pixels, read_slices
 from mri_models.types import Orientation, Scan
@@ -31,13 +30,6 @@ LONGEST = 448  # px, as the corpus keeps them
 RESAMPLES = 1000
 SEQUENCES = ("T1", "T2", "T2_SPACE")
 BOTH = "T1 and T2 of a patient, mean"
-NOTE = (
-    "Exact, within one: share of graded discs whose answer is the reader's grade, or at most one off; kappa: quadratic "
-    "weights (Cohen 1968). Discs are found and counted by the outline network, not taken from the tables; missed: "
-    "graded levels without a disc found. Worst disc: at most grade 3 is low, 4 moderate, 5 severe; balanced accuracy: "
-    "mean recall of the three. Brackets: 95 % interval over patients (bootstrap). One reader graded each disc once; "
-    "two readers agree on about 70 % of such grades."
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +68,7 @@ def measure_discs(
     limit: int | None = None,
     upright: Upright = left_alone,
 ) -> dict[str, Any]:
-    """The part of metrics.json about the discs."""
+    """The part of metrics.json about the discs; only on "test", since the others' patients taught the networks."""
     slices = [one for one in read_slices(data) if one.split == split][:limit]
     tabled, gradings = read_boxes(data / BOXES), read_gradings(data / GRADINGS)
     rows, overall, counted, missed = [], [], [], 0
@@ -289,45 +281,3 @@ def bootstrapped(
     draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     low, high = np.nanquantile([measure(draw[owner].astype(float)) for draw in draws], (0.025, 0.975))
     return Estimate(value, float(low), float(high)).to_dict()
-
-
-def disc_table(found: Mapping[str, Any]) -> str:
-    """Markdown of `measure_discs`."""
-    head = ["discs of", "discs", "patients", "exact", "within one", "weighted kappa"]
-    rows = [
-        [name, one["discs"], one["patients"], *(cell(one[m]) for m in ("exact", "within_one", "kappa"))]
-        for name, one in found["grades"].items()
-    ]
-    findings = [[name, one["positive"], cell(one["auroc"])] for name, one in found["findings"].items()]
-    overall, counted, ranged, alone = found["overall"], found["counted"], found["ranges"], found["stated"]
-    right = f", of those {cell(alone['right'])} the reader's" if alone["right"] else ""
-    words = (
-        f"One grade is stated of {cell(alone['coverage'])} of the discs{right}; else a range. The range that each disc "
-        f"has holds the reader's grade: {cell(ranged['right'])}, {ranged['width']:.2f} grades wide. Discs of a patient "
-        f"err together: {found['shared']['part']:.2f} of the squared error is the patient's mean error, without which "
-        f"{found['shared']['exact_without']:.3f} would be exact. Levels L5/S1 to L1/L2 missed: {found['missed']}. "
-        f"Counted right from the sacrum: {counted['right']} of "
-        f"{counted['slices']} slices with boxes in the tables.\n\nThe image's answer, its worst disc's class, on "
-        f"{overall['slices']} slices: balanced accuracy {cell(overall['balanced_accuracy'])}, "
-        f"ECE {cell(overall['ece'])} (by chance, if each were right with exactly the probability that it states, "
-        f"{cell(overall['ece_by_chance'])}); accepted {overall['accepted']}, of those right "
-        f"{overall['right_among_accepted']}."
-    )
-    classes = [[name, *map(str, row)] for name, row in zip(OVERALL, overall["confusion"], strict=True)]
-    off = [[f"grade {g}", *map(str, row)] for g, row in zip(GRADES, found["confusion"], strict=True)]
-    return "\n\n".join(
-        [
-            table(head, rows),
-            table(["finding", "discs with it", "AUROC"], findings),
-            words,
-            table(["reader's worst disc", *(f"→ {name}" for name in OVERALL)], classes),
-            table(["reader", *(f"→ {g}" for g in GRADES)], off),
-            NOTE,
-        ]
-    )
-
-
-def write_disc_tables(found: Mapping[str, Any], readme: Path, card: Path) -> None:
-    """The same tables in README and model card."""
-    for path in (readme, card):
-        update_readme(path, "discs", disc_table(found))

@@ -18,7 +18,8 @@ from mri_models.evaluation import explanations, explore, figures
 from mri_models.evaluation.agreement import agreed, healed_heads
 from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
 from mri_models.evaluation.collect import Outputs, Read, as_stored, collect_all, labelled, outcomes, put_right, thin
-from mri_models.evaluation.discs import measure_discs, write_disc_tables
+from mri_models.evaluation.discs import measure_discs
+from mri_models.evaluation.discs_table import write_disc_tables
 from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.outlines import measure_segmenter
