@@ -68,7 +68,7 @@ def measure_discs(
     limit: int | None = None,
     upright: Upright = left_alone,
 ) -> dict[str, Any]:
-    """The part of metrics.json about the discs; only on "test", since the others' patients taught the networks."""
+    """The part of metrics.json about the discs. Patients of other splits than "test" taught the networks."""
     slices = [one for one in read_slices(data) if one.split == split][:limit]
     tabled, gradings = read_boxes(data / BOXES), read_gradings(data / GRADINGS)
     rows, overall, counted, missed = [], [], [], 0
