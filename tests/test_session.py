@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import gradio as gr
@@ -23,7 +24,9 @@ class Visit:
         self.session, self.kept = Session(), SessionState(self.page)
 
     def sent(self, answer: dict) -> list:
-        return asyncio.run(self.page.postprocess_data(self.event, answer, self.kept))
+        sending = self.page.postprocess_data(self.event, answer, self.kept)
+        with ThreadPoolExecutor(1) as thread:  # the browser's tests run an event loop in this one
+            return thread.submit(asyncio.run, sending).result()
 
     def answer(self, asked: int) -> Answer:
         return Answer({self.shown: asked, self.text: f"image {asked}"}, partial(self.session.show, asked))

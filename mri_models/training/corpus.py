@@ -101,7 +101,7 @@ def read_corpus(data: Path) -> list[Sample]:
         raise DataError("bad_manifest", f"{manifest} lacks the columns {sorted(missing)}.")
     discs = read_discs(data / "tables" / "spider_disc_boxes.csv")
     overturned, mislabelled = read_overturned(), read_mislabelled()
-    samples = [
+    return [
         Sample(
             path=data / row["path"],
             mask=data / row["mask"] if row.get("mask") else None,
@@ -119,12 +119,6 @@ def read_corpus(data: Path) -> list[Sample]:
         )
         for row in rows
     ]
-    return [teaching_nothing(one) if one.mislabelled and one.split != "test" else one for one in samples]
-
-
-def teaching_nothing(sample: Sample) -> Sample:
-    """The same image without any target."""
-    return dataclasses.replace(sample, targets=dict.fromkeys(TASKS, IGNORE), possible=())
 
 
 def read_discs(table: Path) -> dict[str, tuple[Disc, ...]]:
@@ -156,8 +150,10 @@ def split_hash(samples: Sequence[Sample]) -> str:
 
 
 def trainable(sample: Sample, leave_out: Sequence[str] = ()) -> bool:
-    """Training rows only, without left-out sources and without slices that resemble other patients' (`sim_`)."""
-    return sample.split == "train" and sample.source not in leave_out and "sim_" not in sample.note
+    """Training rows only, without left-out sources, without slices that resemble other patients' (`sim_`), and without
+    those that are not what the manifest says."""
+    known = sample.split == "train" and sample.source not in leave_out
+    return known and "sim_" not in sample.note and not sample.mislabelled
 
 
 def read_pixels(path: Path, longest: int = 256) -> np.ndarray:
