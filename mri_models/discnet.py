@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,10 @@ class DiscNet(nn.Module, PyTorchModelHubMixin):
     def forward(self, crops: torch.Tensor, owner: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         return torch.stack(self.each(crops, owner, levels)).mean(0)
 
-    def only(self, first: int, last: int) -> DiscNet:
-        """The network of the members first to last - 1, which it shares with this one."""
+    def of(self, members: Iterable[Grader]) -> DiscNet:
+        """A network of these members, of the same kind as its own, which stay theirs as well."""
         network = DiscNet(self.shape["trunk"], self.shape["trunk_args"], 0)
-        network.members.extend(self.members[first:last])
+        network.members.extend(members)
         network.shape["members"] = len(network.members)
         return network
 

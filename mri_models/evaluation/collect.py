@@ -116,13 +116,13 @@ def put_right(stage: Outcomes, samples: Sequence[Sample]) -> tuple[Outcomes, int
 
     The gate's are corrected; no other stage has anything to say about what is not an MRI.
     """
-    wrong = np.array([bool(sample.mislabelled) for sample in samples])
+    seen = np.array([sample.mislabelled for sample in samples])
+    wrong = seen != ""
     if not wrong.any():
         return None
     known = ~wrong
     labels = stage.labels.copy()
     if stage.classes == TASKS["gate"]:
-        seen = np.array([sample.mislabelled for sample in samples])
         known = seen != NOTHING
         labels[wrong] = np.where(seen[wrong] == MRI, stage.classes.index(MRI), stage.classes.index("not_mri"))
     return replace(stage, labels=labels).select(known), int(wrong.sum())

@@ -249,11 +249,7 @@ def shares(spines: Sequence[Spine]) -> np.ndarray:
 
 def join(networks: Sequence[DiscNet]) -> DiscNet:
     """One network of the members of several (deep ensemble, Lakshminarayanan 2017)."""
-    joined = DiscNet(networks[0].shape["trunk"], networks[0].shape["trunk_args"], 0)
-    for network in networks:
-        joined.members.extend(network.members)
-    joined.shape["members"] = len(joined.members)
-    return joined
+    return networks[0].of(member for network in networks for member in network.members)
 
 
 def load_network(name: str, runs: Path) -> DiscNet:

@@ -39,8 +39,7 @@ RULE = (
     f"{FLOOR} at which {{disc:.0%}} of the accepted discs have exactly the reader's grade; otherwise the shortest "
     "range of grades with the least probability at which {span:.0%} of the discs have the reader's grade inside "
     "(conformal, Angelopoulos 2021); the worst disc's class from the least probability >= "
-    f"{FLOOR} at which {{overall:.0%}} of the "
-    "accepted slices are right"
+    f"{FLOOR} at which {{overall:.0%}} of the accepted slices are right"
 )
 
 
@@ -49,7 +48,7 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
     network = as_served(load_network(recipe.name, runs))
     spines = taught(read_spines(data, finder_of(recipe, weights), recipe.longest))
     logits = judged_by_others(network, spines, recipe)
-    rule, answers = calibrate(spines, logits, recipe)
+    rule, answers, classes = calibrate(spines, logits, recipe)
     folder = weights / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     publish(network, folder / WEIGHTS)
@@ -63,7 +62,7 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
             disc=recipe.disc_accuracy, span=recipe.range_right, overall=recipe.overall_accuracy
         ),
         "finder": recipe.finder,
-        "validation": answers | {"image_classifier": image_classifier(spines, answers.pop("classes"), weights)},
+        "validation": answers | {"image_classifier": image_classifier(spines, classes, weights)},
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         "split_hash": split_hash(read_corpus(data)),
         "seed": recipe.seed,
@@ -80,8 +79,8 @@ def export(recipe: DiscRecipe, data: Path, runs: Path, weights: Path) -> Path:
 def judged_by_others(network: DiscNet, spines: Sequence[Spine], recipe: DiscRecipe) -> list[np.ndarray]:
     """(n, 8) logits of each spine, from the members of the fold that left its patient out."""
     size = (recipe.size[0], recipe.size[1])
-    each = range(0, recipe.folds * recipe.members, recipe.members)
-    parts = [network.only(first, first + recipe.members) for first in each]
+    firsts = range(0, recipe.folds * recipe.members, recipe.members)
+    parts = [network.of(network.members[first : first + recipe.members]) for first in firsts]
     graders = [DiscGrader(one, size, recipe.wide, WITHOUT, "") for one in parts]
     fold_of = folds_of(spines, recipe.folds)
     return [graders[fold_of[spine.patient]].logits(as_scan(spine), spine.places) for spine in spines]
@@ -94,8 +93,8 @@ def as_scan(spine: Spine) -> Scan:
 
 def calibrate(
     spines: Sequence[Spine], logits: Sequence[np.ndarray], recipe: DiscRecipe
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The rule for config.json, and what it gives on the same slices ("classes": of each slice's worst disc)."""
+) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
+    """The rule for config.json, what it gives on the same slices, and each one's class of the worst disc (N,)."""
     rows, labels = np.concatenate(logits), np.concatenate([spine.labels for spine in spines])
     known = labels[:, 0] > 0
     truth = labels[known, 0]
@@ -123,7 +122,7 @@ def calibrate(
         "overall_temperature": round(overall_temperature, 4),
         "overall": dict.fromkeys(OVERALL, round(overall, 4)),
     }
-    return rule, {
+    checked = {
         "discs": len(truth),
         "exact": round(exact[answer], 4),
         "within_one": round(float((np.abs(answers - truth) <= 1).mean()), 4),
@@ -134,8 +133,8 @@ def calibrate(
         "overall_balanced_accuracy": round(float(balanced_accuracy_score(worst, classes.argmax(1))), 4),
         "overall_accepted": round(float((sure >= overall).mean()), 4),
         "patients": len({spine.patient for spine in spines}),
-        "classes": classes.argmax(1),
     }
+    return rule, checked, classes.argmax(1)
 
 
 def fit_mass(shares: np.ndarray, truth: np.ndarray, wanted: float) -> tuple[float, float]:
