@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mri_models.errors import ContextError
+from mri_models.ink import FILLED, PAINTED
 from mri_models.lettering import WARNING
 from mri_models.types import Anomaly, Mask, Prediction, Report
 from mri_models.wording import Wording, trait, vocabulary
 
+AMISS = {"lettered": WARNING, "painted": PAINTED, "filled": FILLED}  # facts that warnings state
 SECTIONS = ("findings", "context", "confidence", "changes", "suggestions")
 _RULES = Path(__file__).with_name("rules") / "rules.toml"
 
@@ -132,7 +134,8 @@ def rules_digest() -> str:
 
 def facts_of(report: Report, context: Context) -> dict[str, Any]:
     """Everything that a rule may ask, by dotted name; what is not known is not there."""
-    facts: dict[str, Any] = {"status": report.status, "lettered": WARNING in report.warnings}
+    facts: dict[str, Any] = {"status": report.status}
+    facts |= {name: text in report.warnings for name, text in AMISS.items()}
     reached = [(stage, p) for stage in ("gate", "body_part", "diagnosis") if (p := getattr(report, stage))]
     named = reached + [("last", prediction) for _, prediction in reached[-1:]]
     if rejection := report.rejection:

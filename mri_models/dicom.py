@@ -27,7 +27,8 @@ from pydicom.uid import (
 
 from mri_models.compressed import check_frames, inflated, unpack_lossless, unpack_rle
 from mri_models.errors import FileRejected
-from mri_models.pixels import between, check_pixel_count, stretch, to_grey
+from mri_models.ink import from_colour
+from mri_models.pixels import between, check_pixel_count, stretch
 from mri_models.types import Scan
 
 # Names, dates and identifiers are not in this list, so they never leave the bytes.
@@ -66,16 +67,18 @@ def read_dicom(data: bytes) -> Scan:
     dataset = open_dicom(data)
     _check_content(dataset)
     values = decoded(dataset)
+    fields = {
+        "spacing_mm": spacing_of(dataset),
+        "modality": modality_of(dataset),
+        "format": "dicom",
+        "annotated": dataset.get("BurnedInAnnotation") == "YES",
+    }
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        pixels, colourfulness = to_grey(apply_color_lut(values, dataset))
-    elif values.ndim == 3:
-        pixels, colourfulness = to_grey(_full_range(values, int(dataset.BitsStored)))
-    else:
-        pixels, colourfulness = _shown(rescaled(values, dataset), dataset), 0.0
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = 1 - pixels
-    annotated = dataset.get("BurnedInAnnotation") == "YES"
-    return Scan(pixels, spacing_of(dataset), modality_of(dataset), colourfulness, "dicom", annotated)
+        return from_colour(apply_color_lut(values, dataset), **fields)
+    if values.ndim == 3:
+        return from_colour(_full_range(values, int(dataset.BitsStored)), **fields)
+    pixels = _shown(rescaled(values, dataset), dataset)
+    return Scan(1 - pixels if dataset.PhotometricInterpretation == "MONOCHROME1" else pixels, **fields)
 
 
 def open_dicom(data: bytes, further: Sequence[str] = ()) -> FileDataset:

@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 from mri_models.compressed import check_jpeg_scans
 from mri_models.dicom import is_dicom, read_dicom
 from mri_models.errors import FileRejected, MriError
-from mri_models.pixels import MAX_PIXELS, check_pixel_count, stretch, to_grey, to_unit
+from mri_models.ink import from_colour
+from mri_models.pixels import MAX_PIXELS, check_pixel_count, stretch, to_unit
 from mri_models.types import Scan
 from mri_models.volumes.nifti import is_nifti
 
@@ -186,8 +187,7 @@ def _from_picture(image: Image.Image) -> Scan:
     values = np.asarray(image)
     if values.ndim == 2:
         return Scan(to_unit(values), format=name)
-    grey, colourfulness = to_grey(values)
-    return Scan(grey, colourfulness=colourfulness, format=name)
+    return from_colour(values, format=name)
 
 
 def _from_array(values: np.ndarray) -> Scan:
@@ -200,8 +200,7 @@ def _from_array(values: np.ndarray) -> Scan:
         values = _unit_range(values)
     if values.ndim == 2:
         return Scan(to_unit(values) if values.dtype == np.uint8 else np.ascontiguousarray(values))
-    grey, colourfulness = to_grey(values)
-    return Scan(grey, colourfulness=colourfulness)
+    return from_colour(values)
 
 
 def _unit_range(values: np.ndarray) -> np.ndarray:

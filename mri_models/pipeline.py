@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mri_models import ink, lettering
 from mri_models import report as rules
 from mri_models.anomaly import NAME as ANOMALY
 from mri_models.anomaly import AnomalyDetector
@@ -23,7 +24,6 @@ from mri_models.errors import InputError, ServiceError, WeightsError
 from mri_models.explain import METHODS, attribute, checked, explain_disc
 from mri_models.hub import BUNDLED, card_of, model_folders, resolve
 from mri_models.intake import fingerprint, read_scan
-from mri_models.lettering import warnings_of
 from mri_models.localize import TUMOUR, Segmenter, overlaps
 from mri_models.orientation import NAME as ORIENTATION
 from mri_models.orientation import Compass
@@ -188,7 +188,7 @@ class Pipeline:
             if rejection is None and (rejection := rules.disagreement(pattern, mask)):
                 found["diagnosis"] = dataclasses.replace(pattern, accepted=False)
         located = {"localization": mask, "spine": spine}
-        found |= {"warnings": (*rules.lay(orientation), *warnings_of(scan))}
+        found |= {"warnings": (*rules.lay(orientation), *ink.warnings_of(scan), *lettering.warnings_of(scan))}
         seen = {"orientation": orientation, "scan": scan}
         report = Report(name, rejection, **found, anomaly=anomaly, **located, **seen, timing_ms=clock.taken)
         return rules.complete(dataclasses.replace(report, overlap=overlaps(report), models=self.hashes))

@@ -29,11 +29,14 @@ def to_unit(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
 
 
-def to_grey(colour: np.ndarray) -> tuple[np.ndarray, float]:
-    """(H, W, 3 or 4), unsigned or float in [0, 1] -> grey in [0, 1] and colourfulness; alpha lies on black."""
+def to_grey(colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3 or 4), unsigned or float in [0, 1] -> (H, W) float32 grey in [0, 1] and uint8 max - min over RGB.
+
+    255 is the full range; alpha lies on black.
+    """
     height, width = colour.shape[:2]
     grey = np.empty((height, width), np.float32)
-    spread = 0.0
+    spread = np.empty((height, width), np.uint8)
     for top in range(0, height, _BAND):
         band = colour[top : top + _BAND]
         band = to_unit(band) if band.dtype.kind == "u" else band
@@ -41,8 +44,8 @@ def to_grey(colour: np.ndarray) -> tuple[np.ndarray, float]:
         alpha = band[..., 3] if band.shape[2] == 4 else np.float32(1)
         grey[top : top + _BAND] = (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue) * alpha
         widest = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-        spread += float((widest * alpha).sum(dtype=np.float64))
-    return np.minimum(grey, 1, out=grey), min(spread / grey.size, 1.0)
+        spread[top : top + _BAND] = np.rint(np.minimum(widest * alpha, 1) * 255)
+    return np.minimum(grey, 1, out=grey), spread
 
 
 def stretch(values: np.ndarray) -> np.ndarray:

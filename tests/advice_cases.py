@@ -10,6 +10,7 @@ from fakes import FakePipeline, anomaly_of, scan_png
 from volume_cases import discs
 
 from mri_models.advice import Context
+from mri_models.ink import FILLED, PAINTED
 from mri_models.lettering import WARNING
 from mri_models.report import complete, lay, refusal
 from mri_models.types import Attribution, Mask, Orientation, Prediction, Rejection, Report, SpineGrading
@@ -177,6 +178,8 @@ CASES = {
         "S-upright",
     ),
     "burnt-in text": (seen("glioma", warnings=(WARNING,)), None, "F-lettering F-pattern", "R-otherwise"),
+    "drawn on": (seen("glioma", warnings=(PAINTED,)), None, "F-painted F-pattern", "F-filled F-lettering"),
+    "filled with colour": (seen("glioma", warnings=(FILLED,)), None, "F-filled F-pattern", "F-painted F-lettering"),
     "unknown reason": (refused("brand_new", "diagnosis"), None, "R-otherwise", "W-no-model-saw-it S-export"),
     **{
         code: (refused(code), None, f"{rule} W-no-model-saw-it {suggestion}", "R-otherwise F-mri C-words")

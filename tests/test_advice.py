@@ -26,6 +26,7 @@ from places import ROOT
 from mri_models import report as wording_of_report
 from mri_models.advice import SECTIONS, Advice, Context, Rule, advise, facts_of, load_rules
 from mri_models.errors import ContextError
+from mri_models.ink import FILLED, PAINTED
 from mri_models.lettering import WARNING
 from mri_models.report import complete
 from mri_models.types import DISCLAIMER, Report
@@ -45,6 +46,7 @@ FORMS = {
 
 
 LETTERED = seen("glioma", warnings=(WARNING,))
+DRAWN_ON = seen("glioma", warnings=(PAINTED, FILLED))
 
 
 def spoken(advice: Advice) -> Mapping[str, str]:
@@ -105,8 +107,8 @@ def test_suggestions_only_show_or_repeat(language: str):
 
 @pytest.mark.parametrize(
     "report",
-    [seen("glioma"), outlined("healthy", 90), SPINE, SPINE_ANSWERED, KNEE_TORN, KNEE_INTACT, LETTERED],
-    ids=["brain", "outlined", "spine", "spine answered", "knee torn", "knee intact", "lettered"],
+    [seen("glioma"), outlined("healthy", 90), SPINE, SPINE_ANSWERED, KNEE_TORN, KNEE_INTACT, LETTERED, DRAWN_ON],
+    ids=["brain", "outlined", "spine", "spine answered", "knee torn", "knee intact", "lettered", "drawn on"],
 )
 def test_the_english_findings_are_the_reports_own(report: Report):
     own = set(complete(report).findings) - {report.rejection and report.rejection.message}

@@ -12,7 +12,7 @@ from typing import Any
 LEAKY = ("efficientnet", "frozen_logistic", "frozen_svm", "handmade_svm_grid", "mean")  # baselines dealt by slice, too
 # Command → the README's tables that it writes; each command has a process, and its memory, to itself
 EVERYTHING = {
-    "evaluate": ("stages", "turned", "anomaly", "segmentation", "discs", "volumes", "knee", "explanations"),
+    "evaluate": ("stages", "turned", "ink", "anomaly", "segmentation", "discs", "volumes", "knee", "explanations"),
     "unseen --write": ("unseen",),
     "drift simulate": ("drift",),
     "baselines": ("baselines",),
@@ -35,7 +35,7 @@ def add(commands: Any, corpus: Path) -> None:
         "--only",
         default="",
         metavar="NAME",
-        help="a model, classifiers, turned, explanations or figures; the rest stays",
+        help="a model, classifiers, turned, ink, explanations or figures; the rest stays",
     )
     evaluate.set_defaults(run=_evaluate)
 

@@ -20,6 +20,8 @@ from mri_models.evaluation.anomaly import measure_anomaly, write_anomaly_tables
 from mri_models.evaluation.collect import Outputs, Read, as_stored, collect_all, labelled, outcomes, put_right, thin
 from mri_models.evaluation.discs import measure_discs
 from mri_models.evaluation.discs_table import write_disc_tables
+from mri_models.evaluation.ink import NAME as INK
+from mri_models.evaluation.ink import measure_ink, write_ink_table
 from mri_models.evaluation.knee import Reader, measure_exams, measure_knee, write_exams, write_knee_tables
 from mri_models.evaluation.metrics import Outcomes, StageMetrics, by_source, summarise
 from mri_models.evaluation.outlines import measure_segmenter
@@ -64,7 +66,7 @@ def evaluate(
     if holds_exams(data):
         write_exams(measure_exams(Reader.of(pipeline), data, split, limit), out)
         return
-    known = (*pipeline.hashes, CLASSIFIERS, TURNED, explanations.NAME, explore.NAME)
+    known = (*pipeline.hashes, CLASSIFIERS, TURNED, INK, explanations.NAME, explore.NAME)
     if only and only not in known:
         raise WeightsError("no_model", f"The weights hold no model {only!r}; there are {', '.join(known)}.")
     samples = read_corpus(data)
@@ -104,6 +106,8 @@ def evaluate(
         result[ANOMALY] = measure_anomaly(pipeline.anomaly, samples, split, limit, read)
     if pipeline.compass and BRAIN in pipeline.models and only in ("", TURNED, ORIENTATION):
         result[TURNED] = measure_turned(pipeline, samples, split, limit)
+    if BRAIN in pipeline.models and only in ("", INK):
+        result[INK] = measure_ink(pipeline, samples, split, limit)
     for name, segmenter in pipeline.outlines.items():
         if only in ("", name):
             found = measure_segmenter(name, segmenter, data, split, limit, pipeline.upright)
@@ -206,6 +210,8 @@ def write_tables(result: Mapping[str, Any]) -> None:
         write_anomaly_tables(result[ANOMALY], README, METRICS.parent / ANOMALY / "README.md")
     if TURNED in result:
         write_turned_tables(result[TURNED], README, METRICS.parent / ORIENTATION / "README.md")
+    if INK in result:
+        write_ink_table(result[INK], README)
     if explanations.NAME in result:
         explanations.write_explanation_table(result[explanations.NAME], README, METRICS.parent / BRAIN)
     if SEGMENTATION in result:

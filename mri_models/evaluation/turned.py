@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -42,6 +42,16 @@ NOTE = (
 )
 
 
+class About(Protocol):
+    """What is known about one image."""
+
+    @property
+    def sample(self) -> Sample: ...
+
+
+R = TypeVar("R", bound=About)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One image. ways: (4, 4) logits of how it lies, in each way that it was put. said: by question, (4,) bool, how
@@ -58,22 +68,31 @@ def measure_turned(pipeline: Pipeline, samples: Sequence[Sample], split: str, li
     and "strangers", what is turned that is no MRI."""
     mri, others = standing(samples, split), [s for s in samples if s.split == split and s.modality != MRI]
     rows = [look(pipeline, sample) for sample in tqdm(thin(mri, limit), desc=NAME, leave=False)]
-    parts = {part: [row for row in rows if row.sample.body_part == part] for part in PARTS}
-    parts["other body parts"] = [row for row in rows if row.sample.body_part not in PARTS]
-    asked = {f"{part} accepted as {part}": parts[part] for part in PARTS}
-    asked["other body parts let in"] = parts["other body parts"]
-    four = [row for row in rows if pattern_of(row.sample) in FOUR]
-    asked |= {"brain patterns accepted and right": four, "brain patterns accepted and wrong": four}
     sources = {row.sample.source: [] for row in sorted(rows, key=lambda row: row.sample.source)}
     for row in rows:
         sources[row.sample.source].append(row)
-    told = parts | sources
+    told = by_part(rows) | sources
     return {
         "models": {name: pipeline.hashes[name] for name in JUDGES},
-        "questions": [{"question": q} | answered(q, found) for q, found in asked.items() if found],
+        "questions": [{"question": q} | answered(q, found) for q, found in asked_of(rows).items() if found],
         "compass": [{"images": name} | judged(found) for name, found in told.items() if found],
         "strangers": strangers(pipeline, thin(others, limit)),
     }
+
+
+def by_part(rows: Sequence[R]) -> dict[str, list[R]]:
+    """Rows by the body part that their image shows."""
+    parts = {part: [row for row in rows if row.sample.body_part == part] for part in PARTS}
+    return parts | {"other body parts": [row for row in rows if row.sample.body_part not in PARTS]}
+
+
+def asked_of(rows: Sequence[R]) -> dict[str, list[R]]:
+    """Questions, as `answers` names them, and the rows that each is asked of."""
+    parts = by_part(rows)
+    asked = {f"{part} accepted as {part}": parts[part] for part in PARTS}
+    asked["other body parts let in"] = parts["other body parts"]
+    four = [row for row in rows if pattern_of(row.sample) in FOUR]
+    return asked | {"brain patterns accepted and right": four, "brain patterns accepted and wrong": four}
 
 
 def look(pipeline: Pipeline, sample: Sample) -> Row:
@@ -97,7 +116,7 @@ def way(compass: Compass, logits: np.ndarray, quarters: int, mri: np.ndarray) ->
 
 
 def answers(pipeline: Pipeline, images: Sequence[np.ndarray], sample: Sample) -> dict[str, np.ndarray]:
-    """{question: (4,) bool} of an image as it is and turned by 90, 180 and 270 degrees, and whether it is an MRI."""
+    """{question: (n,) bool} of n variants of an image, (H, W) float32 in [0, 1], and whether each is an MRI."""
     features: dict[object, np.ndarray] = {}
     named = []
     for model in (pipeline.models[name] for name in (GATE, BODY_PART, BRAIN)):
@@ -144,7 +163,7 @@ def judged(rows: Sequence[Row]) -> dict[str, Any]:
     return over_patients(rows, measures)
 
 
-def over_patients(rows: Sequence[Row], measures: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def over_patients(rows: Sequence[About], measures: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Each measure's mean with its interval over patients, and the number of images."""
     patients = [f"{row.sample.source}/{row.sample.patient}" for row in rows]
     estimates = {name: by_patient([*map(float, values)], patients).to_dict() for name, values in measures.items()}

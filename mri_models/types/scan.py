@@ -17,6 +17,8 @@ class Scan:
     colourfulness: mean of (max - min) over RGB in [0, 1]; 0 for grey images.
     format: what the file was, by content: "png", "jpeg", "dicom", "array", ...
     annotated: whether the file itself says that text is burnt into its pixels.
+    painted: whether coloured marks were painted over (`mri_models.ink`).
+    filled: whether coloured areas are left in an image that is grey otherwise.
     """
 
     pixels: np.ndarray
@@ -25,6 +27,8 @@ class Scan:
     colourfulness: float = 0.0
     format: str = "array"
     annotated: bool = False
+    painted: bool = False
+    filled: bool = False
 
     def __post_init__(self) -> None:
         pixels = self.pixels
