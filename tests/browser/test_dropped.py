@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from apart import running
 from fakes import scan_png
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 from visitor import Visits
 
 from mri_models.evaluation.visitors import free_port
@@ -107,7 +107,8 @@ def test_a_file_sent_meanwhile_is_told_and_taken_later(page: Page, server: Serve
 def test_a_restart_that_nobody_noticed_costs_the_kept_image_only(page: Page, server: Server):
     server.kill()
     server.start()
-    page.locator("#method").get_by_text("Grad-CAM", exact=True).click()
+    with suppress(TimeoutError):  # a click during which the page is loaded anew may never end
+        page.locator("#method").get_by_text("Grad-CAM", exact=True).click(timeout=20_000)
     told = page.locator("#note").filter(has_text="This image is held no longer. Analyse it again.")
     expect(told.or_(invitation(page))).to_be_visible()  # the latter where Gradio noticed after all, and has reloaded
     choose(page, "02_brain_t1_sagittal.png")
