@@ -49,30 +49,27 @@ def from_colour(values: np.ndarray, **fields: Any) -> Scan:
 
 
 def paint_over(grey: np.ndarray, spread: np.ndarray, ink: Ink = INK) -> tuple[np.ndarray, bool, bool]:
-    """(H, W) float32 in [0, 1] and uint8 max - min over RGB → the image without its marks, whether it had any, and
-    whether coloured areas are left in it."""
+    """An image without its marks, whether it had any, and whether coloured areas are left in it.
+
+    grey: (H, W) float32 in [0, 1]. spread: (H, W) uint8, max - min over RGB (`to_grey`).
+    """
     height, width = grey.shape
-    factor = ink.side / max(height, width)
-    small = (max(1, round(width * factor)), max(1, round(height * factor))) if factor < 1 else (width, height)
-    if factor < 1:
-        spread = cv2.resize(spread, small, interpolation=cv2.INTER_AREA)
-    marks, filled = find(spread, ink)
+    factor = min(1, ink.side / max(height, width))
+    small = (max(1, round(width * factor)), max(1, round(height * factor)))
+    marks, filled = find(cv2.resize(spread, small, interpolation=cv2.INTER_AREA), ink)
     if not marks.any():
         return grey, False, filled
-    seen = cv2.resize(grey, small, interpolation=cv2.INTER_AREA) if factor < 1 else grey
-    drawn = cv2.inpaint(np.rint(seen * 255).astype(np.uint8), marks, ink.radius, cv2.INPAINT_NS)  # bytes only
-    if factor < 1:
-        drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_LINEAR)
-        marks = cv2.resize(marks, (width, height), interpolation=cv2.INTER_NEAREST)
+    seen = np.rint(cv2.resize(grey, small, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)  # inpaint takes bytes
+    drawn = cv2.resize(cv2.inpaint(seen, marks, ink.radius, cv2.INPAINT_NS), (width, height))
+    marks = cv2.resize(marks, (width, height), interpolation=cv2.INTER_NEAREST)
     return np.where(marks > 0, drawn.astype(np.float32) / 255, grey), True, filled
 
 
 def find(spread: np.ndarray, ink: Ink = INK) -> tuple[np.ndarray, bool]:
     """(H, W) uint8, 1 where a mark was drawn, and whether coloured areas are left. Neither in a coloured picture."""
-    nothing = np.zeros(spread.shape, np.uint8)
     coloured = hysteresis(spread, ink.weak * 255, ink.strong * 255)
     if not 0 < coloured.mean() <= ink.most:
-        return nothing, False
+        return np.zeros_like(coloured), False
     shorter = min(spread.shape)
     kernel = np.ones((max(3, round(ink.gap * shorter) | 1),) * 2, np.uint8)
     number, component, boxes, _ = cv2.connectedComponentsWithStats(
@@ -83,8 +80,7 @@ def find(spread: np.ndarray, ink: Ink = INK) -> tuple[np.ndarray, bool]:
     drawn = thickness <= ink.thick * shorter
     drawn |= [is_banner(box, spread.shape, ink) for box in boxes]
     drawn[0] = False  # the grey rest
-    marks = drawn[component].astype(np.uint8)
-    return marks, not bool(drawn[1:].all())
+    return drawn[component].astype(np.uint8), not drawn[1:].all()
 
 
 def hysteresis(values: np.ndarray, low: float, high: float) -> np.ndarray:
