@@ -8,24 +8,30 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from mri_models.errors import DataError, RecipeError
-from mri_models.training.augment import augment, transplant
+from mri_models.orientation import turned
+from mri_models.preprocess import InputSpec
+from mri_models.training.augment import augment, marks, place, transplant
 from mri_models.training.corpus import (
     IGNORE,
     TASKS,
     Disc,
+    Sample,
     draw_discs,
     draw_weights,
     possible_patterns,
     read_corpus,
     read_discs,
+    read_pixels,
     scaled,
     split_hash,
     targets_of,
     trainable,
 )
+from mri_models.training.data import Images
 from mri_models.training.inspected import read_mislabelled
 from mri_models.training.network import evidence_loss, grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe, read_values
@@ -109,6 +115,57 @@ def test_augmentation_keeps_range_and_shape():
         assert out.shape == mask.shape == (64, 64)
         assert out.dtype == np.float32
         assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_what_lies_is_put_in_all_three_ways():
+    image = np.zeros((64, 64), np.float32)
+    image[:16] = 1  # brightest above, mirrored or not
+    seen = set()
+    for seed in range(40):
+        out, mask = place(image, (image * 255).astype(np.uint8), 64, np.random.default_rng(seed), lying=1)
+        seen.add(int(np.argmax([mask[:32].mean(), mask[:, :32].mean(), mask[32:].mean(), mask[:, 32:].mean()])))
+        assert out[mask > 0].mean() > 0.9
+    assert seen == {1, 2, 3}
+
+
+def test_marks_change_little_of_an_image_and_none_unless_asked():
+    image = np.full((128, 128), 0.4, np.float32)
+    empty = np.zeros(image.shape, np.uint8)
+    shares = [np.mean(np.abs(marks(image, np.random.default_rng(seed)) - image) > 0.01) for seed in range(60)]
+    assert 0.0005 < np.median(shares) < max(shares) < 0.2
+    for seed in range(20):
+        changed = [augment(image, empty, 128, np.random.default_rng(seed), gentle=True, marked=m)[0] for m in (0, 1)]
+        assert np.abs(changed[1] - changed[0]).max() > 0.01
+
+
+def test_images_masks_and_discs_of_training_stand_upright(tmp_path):
+    pixels, outline = np.zeros((40, 64), np.uint8), np.zeros((40, 64), np.uint8)
+    pixels[:10, :10] = 255
+    outline[:10] = 255
+    for name, values in (("image", pixels), ("mask", outline)):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    about = {"modality": "mri", "body_part": "spine", "label": ""}
+    discs = (Disc((0.0, 0.0, 0.5, 0.5), 4),)
+    for lies, corner in ((0, (0, 0)), (1, (0, -1)), (2, (-1, -1)), (3, (-1, 0))):
+        one = Sample(tmp_path / "image.png", tmp_path / "mask.png", "p", "s", "train", *list(about.values())[:2],
+                     targets_of(about), "", discs=discs, lies=lies)  # fmt: skip
+        images = Images([one], load_recipe("spine"), InputSpec(64, (0.5,) * 3, (0.5,) * 3), train=True)
+        upright = images.pixels[0]
+        assert upright.shape == ((40, 64) if lies % 2 == 0 else (64, 40))
+        assert upright[corner] == images.masks[0][corner] == 255
+        drawn = images._discs(one, upright)
+        assert drawn.shape == upright.shape
+        assert np.array_equal(turned(drawn, lies), draw_discs(discs, (40, 64)))
+
+
+def test_training_sees_coloured_marks_painted_over(tmp_path):
+    picture = np.full((80, 80, 3), 100, np.uint8)
+    picture[:, 40:] = 130
+    Image.fromarray(picture[..., 0]).save(tmp_path / "clean.png")
+    picture[40:43, 20:60] = (255, 0, 0)
+    Image.fromarray(picture).save(tmp_path / "marked.png")
+    seen, clean = (read_pixels(tmp_path / f"{name}.png") for name in ("marked", "clean"))
+    assert np.mean(seen == clean) > 0.985  # of 0.981 outside the mark; left red, it would stretch the rest otherwise
 
 
 def test_transplant_changes_only_the_outline():

@@ -1,7 +1,8 @@
 """Augmentation against shortcuts: whatever could tell a source apart is made random.
 
 Geometry (flip, rotation, scale, aspect, shift, border grey), resolution, blur or sharpening, histogram of another
-image, gamma, contrast, inversion, bias field, noise, drawn text, JPEG, cut-out. Images are (H, W) float32 in [0, 1].
+image, gamma, contrast, inversion, bias field, noise, printed letters, marks drawn by people, JPEG, cut-out. Images are
+(H, W) float32 in [0, 1].
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import cv2
 import numpy as np
 
 Rng = np.random.Generator
-LYING = 0.03  # share of images put on their left side: rare, but files come that way
+LYING = 0.03  # share of images that lie on a side or stand on their head: rare, but files come that way
+QUARTER = np.array([[0, -1], [1, 0]])  # of a turn
 
 
 def place(
@@ -27,7 +29,7 @@ def place(
     flip = rng.choice((-1, 1))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if rng.random() < lying:
-        rotation = np.rot90(rotation)
+        rotation = np.linalg.matrix_power(QUARTER, rng.integers(1, 4)) @ rotation
     matrix = rotation @ np.diag([scale * aspect * flip, scale / aspect])
     centre = size / 2 + rng.uniform(-0.08, 0.08, 2) * size
     shift = centre - matrix @ np.array([width / 2, height / 2])
@@ -111,6 +113,34 @@ def text(image: np.ndarray, rng: Rng) -> np.ndarray:
     return grey.astype(np.float32) / 255
 
 
+def marks(image: np.ndarray, rng: Rng) -> np.ndarray:
+    """Arrows, rings, boxes, lines, crosses and letters anywhere, as people draw them on what they show; most white."""
+    grey = (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    size = image.shape[0]
+    level = 255 if rng.random() < 0.6 else int(rng.integers(256))
+    width = int(rng.integers(1, max(2, size // 64) + 1))
+    for kind in rng.choice(6, rng.integers(1, 5), p=(0.5, 0.12, 0.08, 0.08, 0.1, 0.12)):
+        at = rng.uniform(0.1, 0.9, 2) * size
+        angle, long = rng.uniform(0, 2 * np.pi), rng.uniform(0.04, 0.2) * size
+        (x, y), (u, v) = at.astype(int), (at + long * np.array([np.cos(angle), np.sin(angle)])).astype(int)
+        match kind:
+            case 0:
+                cv2.arrowedLine(grey, (u, v), (x, y), level, width, cv2.LINE_AA, 0, rng.uniform(0.2, 0.6))
+            case 1:
+                axes = (rng.uniform(0.3, 1, 2) * long).astype(int) + 1
+                cv2.ellipse(grey, (x, y), axes, np.rad2deg(angle), 0, 360, level, width, cv2.LINE_AA)
+            case 2:
+                cv2.rectangle(grey, (x, y), (u, v), level, width)
+            case 3:
+                cv2.line(grey, (x, y), (u, v), level, width, cv2.LINE_AA)
+            case 4:
+                cv2.drawMarker(grey, (x, y), level, int(rng.integers(0, 7)), max(3, int(long / 2)), width, cv2.LINE_AA)
+            case 5:
+                words = "".join(rng.choice(list(string.ascii_letters + string.digits + "*+"), rng.integers(1, 5)))
+                cv2.putText(grey, words, (x, y), int(rng.integers(0, 4)), rng.uniform(0.3, 0.9), level, width)
+    return grey.astype(np.float32) / 255
+
+
 def jpeg(image: np.ndarray, rng: Rng) -> np.ndarray:
     grey = (np.clip(image, 0, 1) * 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", grey, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 90))))
@@ -172,11 +202,17 @@ def augment(
     *,
     gentle: bool = False,
     lying: float = LYING,
+    marked: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """image (H, W) float32, mask (H, W) uint8 → both (size, size); `other` lends its histogram."""
+    """image (H, W) float32, mask (H, W) uint8 → both (size, size); `other` lends its histogram.
+
+    lying, marked: the shares of images that lie, and that are drawn on.
+    """
     if other is not None:
         image = match_histogram(image, other)
     image, mask = place(image, mask, size, rng, lying=lying)
+    if marked and rng.random() < marked:
+        image = marks(image, rng)
     for probability, step in GENTLE if gentle else CHAIN:
         if rng.random() < probability:
             image = np.clip(step(image, rng), 0, 1)

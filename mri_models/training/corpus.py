@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mri_models.errors import DataError
+from mri_models.intake import read_scan
 from mri_models.pixels import stretch
 from mri_models.training.inspected import read_mislabelled, read_overturned
 
@@ -157,10 +158,8 @@ def trainable(sample: Sample, leave_out: Sequence[str] = ()) -> bool:
 
 
 def read_pixels(path: Path, longest: int = 256) -> np.ndarray:
-    """(H, W) uint8, percentile-stretched, longest side at most `longest`."""
-    with Image.open(path) as image:
-        grey = image.convert("L")
-    pixels = Image.fromarray((stretch(np.asarray(grey)) * 255).round().astype(np.uint8))
+    """(H, W) uint8 as served: coloured marks painted over, percentile-stretched; longest side at most `longest`."""
+    pixels = Image.fromarray((stretch(read_scan(path).pixels) * 255).round().astype(np.uint8))
     pixels.thumbnail((longest, longest), Image.Resampling.BICUBIC)
     return np.asarray(pixels)
 

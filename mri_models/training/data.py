@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from mri_models.orientation import turned
 from mri_models.preprocess import InputSpec, letterbox, normalise
 from mri_models.training.augment import augment, transplant
 from mri_models.training.corpus import IGNORE, TASKS, Sample, draw_discs, read_mask, read_pixels
@@ -26,19 +27,20 @@ HISTOGRAM_SHARE = 0.2  # of images that take over another image's grey levels
 class Images(Dataset):
     """Items: pixel_values (3, S, S), labels (T,), possible (5,), lesion (1, g, g), discs (g, g) with g = S/32.
 
-    `train` switches augmentation on, and adds the healed tumour slices that the recipe asks for. "possible" marks the
-    brain labels that may be true of an image without a label (all zero: nothing known); "discs" holds the worst
-    Pfirrmann grade of a disc in each cell, 0 for none, or IGNORE.
+    Images stand upright (`Sample.lies`). `train` switches augmentation on, and adds the healed tumour slices that the
+    recipe asks for. "possible" marks the brain labels that may be true of an image without a label (all zero: nothing
+    known); "discs" holds the worst Pfirrmann grade of a disc in each cell, 0 for none, or IGNORE.
     """
 
     def __init__(self, samples: Sequence[Sample], recipe: Recipe, spec: InputSpec, *, train: bool):
         cv2.setNumThreads(0)  # the loader's processes are the parallelism
         self.samples, self.recipe, self.spec, self.train = list(samples), recipe, spec, train
-        self.pixels = [read_pixels(sample.path, recipe.longest) for sample in samples]
-        self.masks = [
-            read_mask(sample.mask, pixels.shape) if sample.mask else None
-            for sample, pixels in zip(samples, self.pixels, strict=True)
-        ]
+        self.pixels, self.masks = [], []
+        for sample in samples:
+            pixels = read_pixels(sample.path, recipe.longest)
+            mask = turned(read_mask(sample.mask, pixels.shape), -sample.lies) if sample.mask else None
+            self.pixels.append(turned(pixels, -sample.lies))
+            self.masks.append(mask)
         if train and recipe.healed:
             twins = list(self._healed())
             self.samples += [sample for sample, _ in twins]
@@ -76,8 +78,9 @@ class Images(Dataset):
             other = None
             if rng.random() < HISTOGRAM_SHARE and not self.recipe.gentle:
                 other = self.pixels[rng.choice(self.mri)].astype(np.float32) / 255
-            drawn = draw_discs(sample.discs, image.shape) if mask is None else mask
-            canvas, drawn = augment(image, drawn, self.spec.size, rng, other, gentle=self.recipe.gentle)
+            drawn = self._discs(sample, image) if mask is None else mask
+            shares = {"lying": self.recipe.lying, "marked": self.recipe.marked}
+            canvas, drawn = augment(image, drawn, self.spec.size, rng, other, gentle=self.recipe.gentle, **shares)
             mask = None if mask is None or targets["brain"] == IGNORE else drawn
             discs = drawn if sample.discs else None
         return {
@@ -105,6 +108,11 @@ class Images(Dataset):
         if with_tumour and outline.any():
             return patched, outline, self.samples[tumour].targets["brain"]
         return patched, empty, HEALTHY
+
+    @staticmethod
+    def _discs(sample: Sample, upright: np.ndarray) -> np.ndarray:
+        """`draw_discs` on the grid of the image, whose boxes know it as it lies in the corpus."""
+        return turned(draw_discs(sample.discs, turned(upright, sample.lies).shape), -sample.lies)
 
     def _cells(self, mask: np.ndarray | None) -> torch.Tensor:
         """Share of lesion in each feature cell, or -1 where the outline is unknown."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mri_models.errors import RecipeError
+from mri_models.training.augment import LYING
 
 FOLDER = Path(__file__).parent / "recipes"
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Recipe:
     evidence_weight: float = 0.0  # weight of the loss that wants a tumour's class evidence inside its outline
     disc_weight: float = 0.0  # weight of the disc-grade loss (spine: boxes and Pfirrmann grades of single discs)
     gentle: bool = False  # only augmentation that leaves thin structures and their grey levels alone
+    lying: float = LYING  # share of images that lie on a side or stand on their head
+    marked: float = 0.0  # share of images that are drawn on: arrows, rings, letters
     longest: int = 256  # px; images are kept at this size in memory
     transplant: float = 0.35  # share of healthy brains that get a patch from another image
     healed: bool = False  # tumour slices whose tumour was taken out (heal.py) teach as healthy brains
