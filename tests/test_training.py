@@ -35,6 +35,7 @@ from mri_models.training.data import Images
 from mri_models.training.inspected import read_mislabelled
 from mri_models.training.network import evidence_loss, grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe, read_values
+from mri_models.training.soups import WAYS
 from mri_models.training.starts import LITE, grown, lite_state
 
 
@@ -229,16 +230,27 @@ def test_a_soup_is_the_weighted_average_of_its_runs(tiny_corpus, tmp_path):
     assert torch.equal(mixed["heads.spine.weight"], other["heads.spine.weight"])  # the only run that has it
 
 
+def test_the_ways_in_which_averages_are_asked_again_differ():
+    canvas = np.random.default_rng(0).random((64, 64), np.float32)
+    seen = [change(canvas, index) for change in WAYS.values() for index in range(3)]
+    assert not [i for i, one in enumerate([canvas, *seen]) if any(np.array_equal(one, other) for other in seen[i:])]
+    assert {tuple(np.argwhere(one == canvas[0, 0])[0]) for one in seen[-3:]} == {(63, 0), (63, 63), (0, 63)}
+
+
 def test_averages_of_classifiers_are_judged_task_by_task(tiny_corpus, tmp_path, capsys):
     from mri_models.__main__ import main
     from mri_models.training.fit import train
 
-    small = {"network": "resnet10t", "head": "gate", "mix": {"gate": 1.0}, "size": 64, "images": 8, "batch": 8}
+    rows = (tiny_corpus / "manifest.csv").read_text().splitlines()
+    half = [row.replace(",brain,", ",knee,") if ",s1," in row else row for row in rows]
+    (tiny_corpus / "manifest.csv").write_text("\n".join(half))
+    mix = {"gate": 0.5, "body_part": 0.5}
+    small = {"network": "resnet10t", "head": "gate", "mix": mix, "size": 64, "images": 8, "batch": 8}
     for seed, name in enumerate(("one", "other")):
-        train(Recipe(name, evaluations=1, seed=seed, **small), tiny_corpus, tmp_path)
+        train(Recipe(name, helpers=["body_part"], evaluations=1, seed=seed, **small), tiny_corpus, tmp_path)
     path = tmp_path / "mixed.toml"
-    lines = ('name = "mixed"', 'network = "resnet10t"', 'head = "gate"', "mix = { gate = 1.0 }")
-    path.write_text("\n".join([*lines, "soup = { one = 1, other = 1 }"]))
+    lines = ('name = "mixed"', 'network = "resnet10t"', 'head = "gate"', "mix = { gate = 0.5, body_part = 0.5 }")
+    path.write_text("\n".join([*lines, "soup = { one = 1, other = 1 }", 'helpers = ["body_part"]']))
     capsys.readouterr()  # what training says
     command = ["average", str(path), "--data", str(tiny_corpus), "--runs", str(tmp_path)]
     assert main([*command, "--shares", "1,0", "--shares", "0.5,0.5"]) == 0
@@ -246,6 +258,8 @@ def test_averages_of_classifiers_are_judged_task_by_task(tiny_corpus, tmp_path, 
     assert alone["shares"] == {"one": 1, "other": 0}
     assert alone["gate: log loss"] != both["gate: log loss"]
     assert 0 <= both["gate: balanced accuracy"] <= 1
+    assert {f"body_part{way}: log loss" for way in ("", ", perturbed", ", drawn on", ", lying")} <= set(both)
+    assert not [name for name in both if name.startswith("gate, ")]  # which is not asked again
     assert main([*command, "--shares", "1"]) != 0
 
 
