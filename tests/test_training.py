@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,10 @@ from mri_models.training.network import evidence_loss, grade_loss, partial_loss
 from mri_models.training.recipe import FOLDER, Recipe, load_recipe, read_values
 from mri_models.training.soups import WAYS
 from mri_models.training.starts import LITE, grown, lite_state
+
+
+def is_mri(sample: Sample) -> bool:
+    return sample.modality == "mri"
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.toml") if "kind" not in read_values(p.stem)[1]))
@@ -84,8 +89,17 @@ def test_manifest_rows_become_targets(row, targets):
 def test_draws_are_balanced_by_class(tiny_corpus):
     samples = read_corpus(tiny_corpus)[:20]
     weights = draw_weights(samples, {"gate": 1.0})
-    mri = np.array([s.modality == "mri" for s in samples])
+    mri = np.array([is_mri(s) for s in samples])
     assert weights[mri].sum() == pytest.approx(0.5)
+
+
+def test_a_favoured_body_part_is_drawn_more_often_in_its_class(tiny_corpus):
+    samples = [replace(s, body_part="joint") if s.source == "s1" else s for s in read_corpus(tiny_corpus)]
+    joint, mri = (np.array([test(s) for s in samples]) for test in (lambda s: s.body_part == "joint", is_mri))
+    plain, favoured = (draw_weights(samples, {"gate": 1.0}, chosen) for chosen in (None, {"joint": 3.0}))
+    odds = [weights[joint].sum() / weights[mri & ~joint].sum() for weights in (plain, favoured)]
+    assert odds[1] == pytest.approx(3 * odds[0])
+    assert favoured[mri].sum() == pytest.approx(plain[mri].sum()) == pytest.approx(0.5)
 
 
 def test_look_alikes_of_other_patients_are_left_out(corpus):

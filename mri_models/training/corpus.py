@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,26 +182,31 @@ def draw_discs(discs: Sequence[Disc], shape: tuple[int, int]) -> np.ndarray:
     return drawn
 
 
-def draw_weights(samples: Sequence[Sample], mix: dict[str, float]) -> np.ndarray:
+def draw_weights(
+    samples: Sequence[Sample], mix: dict[str, float], favoured: Mapping[str, float] | None = None
+) -> np.ndarray:
     """(N,) probability of drawing each sample: `mix` over tasks, equal over a task's classes, and
-    inside a class by the square root of each source's size (non-MRI counts modality as part of the source).
+    inside a class by the square root of each source's size (non-MRI counts modality as part of the source), times what
+    `favoured` gives its body part.
 
     Brain images of which only the possible patterns are known are drawn like one more class of that task."""
+    favoured = favoured or {}
     weights = np.zeros(len(samples))
     for task, share in mix.items():
         cells = [
-            (_draw_class(sample, task), f"{sample.source}/{sample.modality}/{sample.body_part}")
+            (_draw_class(sample, task), sample.source, sample.modality, sample.body_part)
             if _draw_class(sample, task) != IGNORE
             else None
             for sample in samples
         ]
         sizes = Counter(cell for cell in cells if cell)
-        roots: Counter[int] = Counter()
-        for (label, _), size in sizes.items():
-            roots[label] += np.sqrt(size)
+        roots = {cell: np.sqrt(size) * favoured.get(cell[-1], 1) for cell, size in sizes.items()}
+        whole: Counter[int] = Counter()
+        for (label, *_), root in roots.items():
+            whole[label] += root
         for i, cell in enumerate(cells):
             if cell:
-                weights[i] += share / len(roots) / roots[cell[0]] / np.sqrt(sizes[cell])
+                weights[i] += share / len(whole) * roots[cell] / whole[cell[0]] / sizes[cell]
     return weights / weights.sum()
 
 

@@ -180,7 +180,7 @@ def train(recipe: Recipe, data: Path, runs: Path, *, resume: bool = True) -> Mul
         eval_dataset=Images(validation_subset(samples, recipe), recipe, spec, train=False),
         compute_metrics=lambda prediction: head_metrics(recipe, prediction),
         callbacks=[EarlyStoppingCallback(recipe.patience)] if best else [],
-        draws=draw_weights(images.samples, recipe.mix),  # healed slices are drawn like one more source
+        draws=draw_weights(images.samples, recipe.mix, recipe.favoured),  # healed slices: like one more source
         count=recipe.images,
     )
     trainer.train(resume_from_checkpoint=run.checkpoint)

@@ -24,6 +24,7 @@ class Recipe:
     network: str  # timm architecture
     head: str  # the task that is exported
     mix: dict[str, float]  # share of the training draws made for each task
+    favoured: dict[str, float] = field(default_factory=dict)  # body parts drawn so many times as often in their class
     run: str = ""  # export this run's head, a helper there, instead of training
     soup: dict[str, float] = field(default_factory=dict)  # shares of finished runs to average instead of training
     exported: bool = True  # false: a run that others go on from
